@@ -1,0 +1,1 @@
+"""A sharded, replicated, durable key-value store over ZeroMQ."""

@@ -1,0 +1,64 @@
+"""The frames between clients and nodes, and between nodes: all that one turn has for one receiver."""
+
+from typing import Annotated
+
+import msgspec
+
+from zkv import limits
+from zkv.core.message import Message
+from zkv.core.raft.messages import RaftMessage
+from zkv.core.shard.commands import Answer, Group
+from zkv.core.shard.snapshot_messages import SnapshotMessage
+from zkv.ids import NodeId
+
+Cluster = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class Requests(Message, tag=1, frozen=True, gc=False):
+    """Client to node: all that it asks of that node in one turn. `map_version`: of the client's map.
+
+    `forwarding` False: answer NOT_LEADER instead of passing a group on.
+    """
+
+    cluster: Cluster
+    map_version: int
+    groups: Annotated[tuple[Group, ...], msgspec.Meta(max_length=limits.FRAME_GROUPS_MAX)]
+    forwarding: bool = True
+
+
+class Answers(Message, tag=2, frozen=True, gc=False):
+    """Node to client: all that it answers that client in one turn, each by its group's id. `node` is who answers."""
+
+    map_version: int
+    node: NodeId
+    answers: tuple[Answer, ...]
+
+
+class Forward(Message, tag=25, frozen=True, gc=False):
+    """Node to the leader's node: groups of a client of mine. Never passed on again."""
+
+    origin: int  # the sender's name for the client's connection
+    map_version: int
+    groups: Annotated[tuple[Group, ...], msgspec.Meta(max_length=limits.FRAME_GROUPS_MAX)]
+
+
+class Forwarded(Message, tag=26, frozen=True, gc=False):
+    """The answers to a Forward, back to the node that sent it."""
+
+    origin: int
+    answers: tuple[Answer, ...]
+
+
+PeerMessage = RaftMessage | Forward | Forwarded | SnapshotMessage
+
+
+class Peers(Message, tag=3, frozen=True, gc=False):
+    """Node to node: all that one turn has for that peer.
+
+    Dropped unless `cluster` and `incarnation` (of the receiver's data folder; rule 1) are the receiver's own.
+    """
+
+    cluster: Cluster
+    sender: NodeId
+    incarnation: int
+    messages: tuple[PeerMessage, ...]

@@ -1,0 +1,199 @@
+"""What clients, nodes and coordinators say to one another beside shard requests.
+
+A coordinator answers on its ROUTER; a node speaks to it over one DEALER. The broadcast carries MapDelta and Beacon.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from zkv import limits
+from zkv.core.cluster.shardmap import Address, MapSnapshot, Name, Partitioner
+from zkv.core.message import Message
+from zkv.core.raft.messages import Member
+from zkv.core.shard.descriptor import ShardInfo
+from zkv.ids import NodeId, ReplicaId, ShardId
+
+PROTOCOL_VERSION = 1
+
+
+class Hello(Message, tag=40, frozen=True, gc=False):
+    """First word of a client to a node or a coordinator. `cluster` 0: not known yet."""
+
+    id: int
+    protocol: int
+    cluster: int
+
+
+class Welcome(Message, tag=41, frozen=True, gc=False):
+    """Answer to Hello. `node` is the id of who answers, `role` "node" or "coordinator"."""
+
+    id: int
+    protocol: int
+    cluster: int
+    node: str
+    role: str
+    map_version: int
+
+
+class MapRequest(Message, tag=42, frozen=True, gc=False):
+    """To a coordinator or a node: the whole map, please."""
+
+    id: int
+
+
+class MapAnswer(Message, tag=43, frozen=True, gc=False):
+    """The whole map as the answerer holds it."""
+
+    id: int
+    map: MapSnapshot
+
+
+class CreateTable(Message, tag=44, frozen=True, gc=False):
+    """Client to coordinator. `shards` 0: the default; `splits` (range only): where the first shards part. Idempotent by `nonce`."""
+
+    id: int
+    nonce: int
+    name: Name
+    partitioner: Partitioner
+    replicas: Annotated[int, Meta(ge=1, le=limits.REPLICAS_MAX)]
+    shards: Annotated[int, Meta(ge=0, le=limits.SHARDS_PER_TABLE_MAX)]
+    splits: tuple[bytes, ...] = ()
+
+
+class DropTable(Message, tag=45, frozen=True, gc=False):
+    """Client to coordinator: drop the table and its rows."""
+
+    id: int
+    name: Name
+
+
+class AdminDone(Message, tag=46, frozen=True, gc=False):
+    """Answer to an admin request; the change is in the map from `version` on."""
+
+    id: int
+    version: int
+
+
+class AdminRefused(Message, tag=47, frozen=True, gc=False):
+    """Answer to an admin request that was not done. `error` is the name of a class of zkv.errors, `what` its first words."""
+
+    id: int
+    error: str
+    what: str
+    effect: int
+
+
+class StatusRequest(Message, tag=48, frozen=True, gc=False):
+    """Client to a node or a coordinator: its figures."""
+
+    id: int
+
+
+class StatusAnswer(Message, tag=49, frozen=True, gc=False):
+    """Figures by name, as a msgpack map of str -> int | float | str | map | list (no schema: for people and tests)."""
+
+    id: int
+    figures: bytes
+
+
+class TransferLeader(Message, tag=50, frozen=True, gc=False):
+    """Coordinator (as an order) to the node that leads `shard`: hand it to `target`."""
+
+    shard: ShardId
+    target: ReplicaId
+
+
+class ShardReport(Message, frozen=True, gc=False):
+    """One replica as its node sees it; `info` is its replicated descriptor, with leader and term as known there."""
+
+    replica: ReplicaId
+    info: ShardInfo
+    leading: bool
+    applied: int
+    rows: int  # -1: not counted
+    bytes: int
+    matches: tuple[tuple[ReplicaId, int], ...] = ()  # of a leader: each member and the last index that it holds
+    last_index: int = 0
+
+
+class Register(Message, tag=60, frozen=True, gc=False):
+    """Node to coordinator at start and after each loss of contact. `cluster` 0: a new folder that joins."""
+
+    node: NodeId
+    incarnation: int
+    cluster: int
+    address: Address
+    zone: str
+    weight: float
+    protocol: int
+    reports: tuple[ShardReport, ...]
+
+
+class Registered(Message, tag=61, frozen=True, gc=False):
+    """Coordinator to node: you are known; here is the map and where it is published."""
+
+    cluster: int
+    map: MapSnapshot
+
+
+class RegisterRefused(Message, tag=62, frozen=True, gc=False):
+    """Coordinator to node: wrong cluster, wrong version, or the id is in use. The node stops with `what`."""
+
+    what: str
+
+
+class Alive(Message, tag=63, frozen=True, gc=False):
+    """Node to coordinator, every limits.REGISTER_MS; reports only of what changed since the last one that was heard."""
+
+    node: NodeId
+    incarnation: int
+    number: int  # counts this node's messages; comes back in Heard
+    reports: tuple[ShardReport, ...] = ()
+
+
+class Heard(Message, tag=64, frozen=True, gc=False):
+    """Coordinator to node: your reports up to `number` are taken. `known` False: register again."""
+
+    number: int
+    known: bool
+
+
+class CreateReplica(Message, tag=65, frozen=True, gc=False):
+    """Order: hold this replica of a new shard; valid once, while the map says CREATING (rule 1)."""
+
+    incarnation: int
+    replica: ReplicaId
+    info: ShardInfo
+
+
+class DropShard(Message, tag=66, frozen=True, gc=False):
+    """Order: the shard's table is dropped; delete the replica and its rows."""
+
+    incarnation: int
+    shard: ShardId
+    replica: ReplicaId
+
+
+class ChangeMember(Message, tag=67, frozen=True, gc=False):
+    """Order to a leader: one step of membership, only if the membership version is still `expected` (rule 24).
+
+    `action`: "learn" adds `member` as a learner, "promote" makes it a voter (refused until it has caught up), "remove"
+    takes it out (refused if no quorum of live, caught-up voters would be left).
+    """
+
+    shard: ShardId
+    expected: int
+    action: Annotated[str, Meta(pattern="^(learn|promote|remove)$")]
+    member: Member
+
+
+Order = CreateReplica | DropShard | ChangeMember | TransferLeader
+
+
+class Dropped(Message, tag=68, frozen=True, gc=False):
+    """Node to coordinator: the replica and its rows are gone (or never were)."""
+
+    node: NodeId
+    shard: ShardId
+    replica: ReplicaId

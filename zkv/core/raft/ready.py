@@ -1,0 +1,52 @@
+"""What a replica wants done, and what it must be given: the contract between `Replica` and whoever owns it."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from zkv import limits
+from zkv.core.raft.messages import Entry, HardState, Member, RaftMessage
+
+
+class EntryId(NamedTuple):
+    """Names an entry for ever. (0, 0) is before the first."""
+
+    index: int
+    term: int
+
+
+class Rng(Protocol):
+    """The only source of chance in the core; `random.Random` fits."""
+
+    def randrange(self, start: int, stop: int) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a replica waits, in milliseconds of the clock that `tick` brings."""
+
+    heartbeat_ms: int = limits.HEARTBEAT_MS
+    election_ms_min: int = limits.ELECTION_MS_MIN  # the wait is drawn from [min, 2 * min)
+    lease_ms: int = limits.LEASE_MS  # from the send of a round that a majority answered
+
+    def __post_init__(self) -> None:
+        if not 0 < self.heartbeat_ms * 2 <= self.lease_ms < self.election_ms_min:
+            raise ValueError(f"heartbeat * 2 <= lease < election does not hold: {self}")
+
+
+@dataclass(slots=True)
+class Ready:
+    """What the owner must now do, in this order."""
+
+    hard_state: HardState | None = None  # term and vote: to disk, with the entries, in one flush
+    entries: list[Entry] = field(
+        default_factory=list
+    )  # to disk; they cancel whatever is stored from entries[0].index on
+    messages: list[tuple[Member, RaftMessage]] = field(default_factory=list)  # to peers at once (rule 7)
+    promises: list[tuple[Member, RaftMessage]] = field(default_factory=list)  # to peers, only after that flush (rule 7)
+    committed: list[Entry] = field(default_factory=list)  # to the state machine, in order, each once
+    snapshots: list[Member] = field(default_factory=list)  # peers that need a snapshot; each named once per need
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.hard_state or self.entries or self.messages or self.promises or self.committed or self.snapshots
+        )

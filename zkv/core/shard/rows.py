@@ -1,0 +1,53 @@
+"""What the core needs of a state engine, and where it keeps its rows there.
+
+Every key begins with one letter for its kind and a fixed-width number, so that ranges of kinds never meet:
+
+    r + space(8) + partition key   a user's row: version (8 bytes), flags (1 byte, 0), value
+    s + replica(8) + client(16)    a session
+    a + replica(8)                 Applied: written with every batch, so that data and index never part
+    d + replica(8)                 Descriptor: shard, range, membership, space
+    t + shard(8)                   tombstone: the highest replica id of that shard that was deleted here
+    m                              the last shard map seen; n: the node's next space number
+    c + ...                        the coordinators' state
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+Changes = dict[bytes, bytes | None]  # key -> value, None: delete
+
+
+class Rows(Protocol):
+    """Ordered rows, as of the last `apply`."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None."""
+        ...
+
+    def scan(self, start: bytes, end: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < end, in key order or against it.
+
+        The iterator shows the state at the call, whatever is applied later; it is closed by exhausting it or by
+        `close()` (it is a generator). Raises StorageError where the engine finds damage, never ends early in silence.
+        """
+        ...
+
+
+def row_key(space: int, partition_key: bytes) -> bytes:
+    """Where a user's row is stored."""
+    return b"r" + space.to_bytes(8, "big") + partition_key
+
+
+def session_key(replica: int, client: bytes) -> bytes:
+    """Where a client's remembered results are stored."""
+    return b"s" + replica.to_bytes(8, "big") + client
+
+
+def numbered_key(kind: bytes, number: int) -> bytes:
+    """The key of a row of `kind` that a number names."""
+    return kind + number.to_bytes(8, "big")
+
+
+def numbered_range(kind: bytes, number: int) -> tuple[bytes, bytes]:
+    """[start, end) of all keys of `kind` under `number`."""
+    return numbered_key(kind, number), numbered_key(kind, number + 1)

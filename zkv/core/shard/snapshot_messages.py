@@ -1,0 +1,63 @@
+"""The stream that brings a replica the state it can no longer get from the log (rules 20, 21)."""
+
+from zkv.core.message import Message
+from zkv.core.shard.descriptor import ShardInfo
+from zkv.ids import ReplicaId, ShardId
+
+
+class SnapshotOffer(Message, tag=70, frozen=True, gc=False):
+    """Leader to member: I shall stream you the state as of (index, term). `stream` names the stream for ever.
+
+    `info` is the descriptor as of `index`, `membership` in it included; `counter` the version counter; `floor` the
+    session floor; `bytes` an estimate, for people.
+    """
+
+    shard: ShardId
+    sender: ReplicaId
+    target: ReplicaId
+    term: int
+    stream: int
+    index: int
+    index_term: int
+    info: ShardInfo
+    counter: int
+    floor: bytes
+    bytes: int
+
+
+class SnapshotChunk(Message, tag=71, frozen=True, gc=False):
+    """Rows number `number` of a stream, in order. Each row: kind (b"r" data, b"s" session), key within it, value.
+
+    `checksum` is the CRC-32 of the rows' bytes, chained over the chunks; `last`: nothing follows.
+    """
+
+    sender: ReplicaId
+    target: ReplicaId
+    stream: int
+    number: int
+    rows: tuple[tuple[bytes, bytes, bytes], ...]
+    checksum: int
+    last: bool
+
+
+class SnapshotCredit(Message, tag=72, frozen=True, gc=False):
+    """Member to leader: I have all chunks below `next`, and take those below `limit`. Sent again while nothing comes."""
+
+    sender: ReplicaId
+    target: ReplicaId
+    stream: int
+    next: int
+    limit: int
+
+
+class SnapshotInstalled(Message, tag=73, frozen=True, gc=False):
+    """Member to leader: durable, and live. `installed` False: not wanted, or given up; try again from the start."""
+
+    sender: ReplicaId
+    target: ReplicaId
+    stream: int
+    installed: bool
+    index: int
+
+
+SnapshotMessage = SnapshotOffer | SnapshotChunk | SnapshotCredit | SnapshotInstalled

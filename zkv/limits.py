@@ -1,0 +1,58 @@
+"""Every bound of the system, unit last in the name; relations between them are asserted on import."""
+
+# What a user may send. Checked at the client and again at the node.
+KEY_BYTES_MAX = 4 * 1024
+VALUE_BYTES_MAX = 1024 * 1024
+BATCH_OPERATIONS_MAX = 1_000
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+SCAN_PAGE_ROWS_MAX = 1_000
+SCAN_PAGE_BYTES_MAX = 1024 * 1024
+TABLE_NAME_CHARACTERS_MAX = 64
+SHARDS_PER_TABLE_MAX = 4_096
+REPLICAS_MAX = 7
+DEADLINE_MS_MAX = 600_000
+
+# Frames. libzmq refuses larger ones and closes the connection (MAXMSGSIZE, per frame).
+FRAME_BYTES_MAX = 8 * 1024 * 1024
+FRAME_GROUPS_MAX = 4_096
+
+# Sessions: what each shard remembers of each client so that a retry is applied once (rules 12, 13).
+WINDOW_SEQUENCES = 4_096
+SESSIONS_PER_SHARD_MAX = 4_096
+SESSION_BYTES_PER_SHARD_MAX = 8 * 1024 * 1024
+
+# Replication.
+APPEND_BYTES_MAX = 1024 * 1024  # entries in one append to one peer; at least one entry is always sent
+INFLIGHT_BYTES_PER_PEER_MAX = 4 * 1024 * 1024  # of one replica, sent and not acknowledged
+UNCOMMITTED_BYTES_PER_SHARD_MAX = 16 * 1024 * 1024  # above it: Overloaded
+ENTRY_BYTES_MAX = 5 * 1024 * 1024
+TAIL_BYTES_PER_NODE_MAX = (
+    32 * 1024 * 1024
+)  # applied entries kept in memory for followers; who is further behind gets a snapshot
+SNAPSHOT_CHUNK_BYTES = 256 * 1024
+SNAPSHOT_CREDIT_CHUNKS = 8
+
+# Answers and memory of a node.
+WAITING_BYTES_PER_NODE_MAX = 64 * 1024 * 1024  # requests taken and not answered; above it: Overloaded
+PEER_QUEUE_MESSAGES = 10_000
+CLIENT_QUEUE_MESSAGES = 10_000
+
+# Time, in milliseconds.
+HEARTBEAT_MS = 100
+ELECTION_MS_MIN = 600  # a follower waits between this and twice this
+LEASE_MS = 500
+LEASE_DRIFT_MS = 50  # two clocks may differ by this much over one lease (10 %)
+REGISTER_MS = 250  # a node's heartbeat to the coordinator
+NODE_DOWN_MS = 1_500  # silent for longer: down
+
+# Disk.
+LOG_SEGMENT_BYTES = 32 * 1024 * 1024
+LOG_CHECKPOINT_BYTES = 64 * 1024 * 1024  # log behind the last checkpoint that asks for the next
+DISK_RESERVE_BYTES = 64 * 1024 * 1024  # free space below which client writes are refused (rule 6)
+
+assert LEASE_MS + LEASE_DRIFT_MS < ELECTION_MS_MIN, "a lease must end before anybody can be elected (rule 8)"
+assert HEARTBEAT_MS * 3 < LEASE_MS, "one lost heartbeat must not cost the lease"
+assert BATCH_BYTES_MAX + VALUE_BYTES_MAX <= ENTRY_BYTES_MAX < FRAME_BYTES_MAX
+assert KEY_BYTES_MAX + VALUE_BYTES_MAX < BATCH_BYTES_MAX
+assert REGISTER_MS * 4 < NODE_DOWN_MS
+assert BATCH_OPERATIONS_MAX <= WINDOW_SEQUENCES

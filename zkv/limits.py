@@ -26,9 +26,7 @@ APPEND_BYTES_MAX = 1024 * 1024  # entries in one append to one peer; at least on
 INFLIGHT_BYTES_PER_PEER_MAX = 4 * 1024 * 1024  # of one replica, sent and not acknowledged
 UNCOMMITTED_BYTES_PER_SHARD_MAX = 16 * 1024 * 1024  # above it: Overloaded
 ENTRY_BYTES_MAX = 5 * 1024 * 1024
-TAIL_BYTES_PER_NODE_MAX = (
-    32 * 1024 * 1024
-)  # applied entries kept in memory for followers; who is further behind gets a snapshot
+TAIL_BYTES_PER_NODE_MAX = 32 * 1024 * 1024  # applied entries kept for followers; beyond: a snapshot
 SNAPSHOT_CHUNK_BYTES = 256 * 1024
 SNAPSHOT_CREDIT_CHUNKS = 8
 

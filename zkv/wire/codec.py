@@ -21,11 +21,11 @@ ToClient = Answers | m.Welcome | m.MapAnswer | m.AdminDone | m.AdminRefused | m.
 Broadcast = MapDelta | Beacon
 
 _encoder = msgspec.msgpack.Encoder()
-_to_node = msgspec.msgpack.Decoder(ToNode)
-_to_coordinator = msgspec.msgpack.Decoder(ToCoordinator)
-_from_coordinator = msgspec.msgpack.Decoder(FromCoordinator)
-_to_client = msgspec.msgpack.Decoder(ToClient)
-_broadcast = msgspec.msgpack.Decoder(Broadcast)
+_to_node: msgspec.msgpack.Decoder[ToNode] = msgspec.msgpack.Decoder(ToNode)
+_to_coordinator: msgspec.msgpack.Decoder[ToCoordinator] = msgspec.msgpack.Decoder(ToCoordinator)
+_from_coordinator: msgspec.msgpack.Decoder[FromCoordinator] = msgspec.msgpack.Decoder(FromCoordinator)
+_to_client: msgspec.msgpack.Decoder[ToClient] = msgspec.msgpack.Decoder(ToClient)
+_broadcast: msgspec.msgpack.Decoder[Broadcast] = msgspec.msgpack.Decoder(Broadcast)
 
 encode = _encoder.encode
 

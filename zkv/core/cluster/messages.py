@@ -50,7 +50,10 @@ class MapAnswer(Message, tag=43, frozen=True, gc=False):
 
 
 class CreateTable(Message, tag=44, frozen=True, gc=False):
-    """Client to coordinator. `shards` 0: the default; `splits` (range only): where the first shards part. Idempotent by `nonce`."""
+    """Client to coordinator. Idempotent by `nonce`.
+
+    `shards` 0: the default; `splits` (range tables only): where the first shards part.
+    """
 
     id: int
     nonce: int
@@ -76,7 +79,7 @@ class AdminDone(Message, tag=46, frozen=True, gc=False):
 
 
 class AdminRefused(Message, tag=47, frozen=True, gc=False):
-    """Answer to an admin request that was not done. `error` is the name of a class of zkv.errors, `what` its first words."""
+    """Answer to an admin request that was not done. `error` names a class of zkv.errors, `what` is its first words."""
 
     id: int
     error: str

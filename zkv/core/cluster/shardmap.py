@@ -66,7 +66,7 @@ class MapDelta(Message, tag=30, frozen=True, gc=False):
 
 
 class MapSnapshot(Message, tag=31, frozen=True, gc=False):
-    """The whole map at `version`. `coordinators` are the request addresses of the group, `publishers` its broadcasts."""
+    """The whole map at `version`. `coordinators`: where the group takes requests; `publishers`: its broadcasts."""
 
     incarnation: int
     version: int

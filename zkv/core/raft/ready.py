@@ -10,7 +10,7 @@ from zkv.core.raft.messages import Entry, HardState, Member, RaftMessage
 class EntryId(NamedTuple):
     """Names an entry for ever. (0, 0) is before the first."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which no id needs
     term: int
 
 
@@ -38,11 +38,9 @@ class Ready:
     """What the owner must now do, in this order."""
 
     hard_state: HardState | None = None  # term and vote: to disk, with the entries, in one flush
-    entries: list[Entry] = field(
-        default_factory=list
-    )  # to disk; they cancel whatever is stored from entries[0].index on
+    entries: list[Entry] = field(default_factory=list)  # to disk; cancel all stored from [0].index on
     messages: list[tuple[Member, RaftMessage]] = field(default_factory=list)  # to peers at once (rule 7)
-    promises: list[tuple[Member, RaftMessage]] = field(default_factory=list)  # to peers, only after that flush (rule 7)
+    promises: list[tuple[Member, RaftMessage]] = field(default_factory=list)  # to peers, after that flush (rule 7)
     committed: list[Entry] = field(default_factory=list)  # to the state machine, in order, each once
     snapshots: list[Member] = field(default_factory=list)  # peers that need a snapshot; each named once per need
 

@@ -195,10 +195,8 @@ class Reason(IntEnum):
     DISK_FULL = 5  # before the append; effect none
     UNAVAILABLE = 6  # no leader known, or leadership lost; effect as said
     TIMEOUT = 7  # the budget ran out here; effect as said
-    SESSION_EXPIRED = (
-        8  # the client's id is older than `floor`: effect none on a first try, unknown on a retry (rule 13)
-    )
-    WINDOW = 9  # below the client's own `lowest`, or beyond the window: effect none on a first try
+    SESSION_EXPIRED = 8  # the client was born at or before `floor` and is not remembered (rule 13)
+    WINDOW = 9  # below the client's own `lowest`, or beyond the window
     LEVEL_NOT_REACHED = 10  # w=all: committed, but not every voter has it; effect done
     TOO_LARGE = 11  # effect none
     BAD_REQUEST = 12  # effect none

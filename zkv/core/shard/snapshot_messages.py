@@ -41,7 +41,7 @@ class SnapshotChunk(Message, tag=71, frozen=True, gc=False):
 
 
 class SnapshotCredit(Message, tag=72, frozen=True, gc=False):
-    """Member to leader: I have all chunks below `next`, and take those below `limit`. Sent again while nothing comes."""
+    """Member to leader: I have all chunks below `next`, and take those below `limit`. Repeated while nothing comes."""
 
     sender: ReplicaId
     target: ReplicaId

@@ -37,7 +37,7 @@ class Answers(Message, tag=2, frozen=True, gc=False):
 class Forward(Message, tag=25, frozen=True, gc=False):
     """Node to the leader's node: groups of a client of mine. Never passed on again."""
 
-    origin: int  # the sender's name for the client's connection
+    origin: bytes  # the sender's name for the client's connection
     map_version: int
     groups: Annotated[tuple[Group, ...], msgspec.Meta(max_length=limits.FRAME_GROUPS_MAX)]
 
@@ -45,7 +45,7 @@ class Forward(Message, tag=25, frozen=True, gc=False):
 class Forwarded(Message, tag=26, frozen=True, gc=False):
     """The answers to a Forward, back to the node that sent it."""
 
-    origin: int
+    origin: bytes
     answers: tuple[Answer, ...]
 
 

@@ -32,6 +32,7 @@ class ShardInfo(Message, frozen=True, gc=False):
     leader: ReplicaId = ReplicaId(0)
     term: int = 0
     state: ShardState = ShardState.ACTIVE
+    partitioner: int = 0  # of its table (`core.cluster.shardmap.Partitioner`), so that a map can be rebuilt from shards
 
     def owns(self, partition_key: bytes) -> bool:
         """Whether the partition key lies in this shard's range."""

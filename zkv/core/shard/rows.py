@@ -6,7 +6,7 @@ Every key begins with one letter for its kind and a fixed-width number, so that 
     s + replica(8) + client(16)    a session
     a + replica(8)                 Applied: written with every batch, so that data and index never part
     d + replica(8)                 Descriptor: shard, range, membership, space
-    t + shard(8)                   tombstone: the highest replica id of that shard that was deleted here
+    t + shard(8) + replica(8)      tombstone: that replica was here and was deleted
     m                              the last shard map seen; n: the node's next space number
     c + ...                        the coordinators' state
 """

@@ -1,0 +1,61 @@
+"""What a replica keeps in the state engine beside its users' rows."""
+
+import msgspec
+
+from zkv.core.message import Message
+from zkv.core.shard.commands import Result, WriteGroup
+from zkv.core.shard.descriptor import ShardInfo
+
+
+class Applied(Message, frozen=True, gc=False):
+    """Written in the same batch as the rows, so that data and index never part.
+
+    `counter`: the shard's versions so far (rule 15). `floor`: the newest birth of a session that was evicted (rule 13).
+    """
+
+    index: int
+    term: int
+    counter: int
+    floor: bytes
+
+
+class Descriptor(Message, frozen=True, gc=False):
+    """What the replica is, as of its applied index, and the space that its rows are in (rule 20)."""
+
+    info: ShardInfo
+    space: int
+
+
+class SessionRecord(Message, frozen=True, gc=False):
+    """What is remembered of one client: runs of (first sequence number, results), none below `lowest`."""
+
+    lowest: int
+    highest: int
+    runs: tuple[tuple[int, tuple[Result, ...]], ...]
+
+
+encode = msgspec.msgpack.Encoder().encode
+_applied = msgspec.msgpack.Decoder(Applied)
+_descriptor = msgspec.msgpack.Decoder(Descriptor)
+_session = msgspec.msgpack.Decoder(SessionRecord)
+_batch = msgspec.msgpack.Decoder(tuple[WriteGroup, ...])
+
+
+def decode_applied(data: bytes) -> Applied:
+    """An Applied record; raises ValueError where the engine holds something else."""
+    return _applied.decode(data)
+
+
+def decode_descriptor(data: bytes) -> Descriptor:
+    """A Descriptor record; raises ValueError where the engine holds something else."""
+    return _descriptor.decode(data)
+
+
+def decode_session(data: bytes) -> SessionRecord:
+    """A SessionRecord; raises ValueError where the engine holds something else."""
+    return _session.decode(data)
+
+
+def decode_batch(payload: bytes) -> tuple[WriteGroup, ...]:
+    """The payload of a BATCH entry. It was checked before it entered the log (rule 16)."""
+    return _batch.decode(payload)

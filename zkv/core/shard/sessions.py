@@ -1,0 +1,99 @@
+"""The last results of each client, so that a retried operation is answered and not applied again (rules 12, 13).
+
+Replicated state: it changes only by applying entries, alike on every replica. A session remembers results by sequence
+number, in runs of neighbours; what its client no longer waits for is dropped. An id without a record that was
+born at or before the floor may have been forgotten, so it is refused.
+"""
+
+from collections.abc import Iterator
+
+from zkv.core.shard.commands import Result
+from zkv.core.shard.records import SessionRecord
+from zkv.ids import ClientId
+
+BIRTH_BYTES = 6
+_OVERHEAD_BYTES = 64  # of a record beside its results; a bound needs only the right size
+
+
+class Session:
+    """One client's memory. Invariants: runs do not overlap; every number in them is in [lowest, highest]."""
+
+    __slots__ = ("highest", "lowest", "runs", "size")
+
+    def __init__(self, record: SessionRecord | None = None) -> None:
+        self.lowest = record.lowest if record else 1
+        self.highest = record.highest if record else 0
+        self.runs: dict[int, tuple[Result, ...]] = dict(record.runs) if record else {}
+        self.size = sum(map(len, self.runs.values()))
+
+    def record(self) -> SessionRecord:
+        """For the state engine."""
+        return SessionRecord(self.lowest, self.highest, tuple(self.runs.items()))
+
+    def forget_below(self, lowest: int) -> None:
+        """The client waits for nothing below `lowest` any more. A late request may carry an older mark: ignored."""
+        if lowest <= self.lowest:
+            return
+        self.lowest = lowest
+        for first in list(self.runs):
+            results = self.runs[first]
+            if first >= lowest:
+                continue
+            del self.runs[first]
+            self.size -= len(results)
+            if first + len(results) > lowest:
+                kept = results[lowest - first :]
+                self.runs[lowest] = kept
+                self.size += len(kept)
+
+    def remember(self, first: int, results: tuple[Result, ...]) -> None:
+        """Keep the results of operations first, first + 1, ..."""
+        self.runs[first] = results
+        self.size += len(results)
+        self.highest = max(self.highest, first + len(results) - 1)
+
+    def result(self, sequence: int) -> Result | None:
+        """What that operation came to, or None if it was never applied here."""
+        for first, results in self.runs.items():
+            if first <= sequence < first + len(results):
+                return results[sequence - first]
+        return None
+
+
+class Sessions:
+    """All sessions of one shard, the least recently used first."""
+
+    def __init__(self, floor: bytes, records: Iterator[tuple[ClientId, SessionRecord]]) -> None:
+        self.floor = floor  # births, BIRTH_BYTES long
+        self._sessions = {client: Session(record) for client, record in records}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def find(self, client: ClientId) -> Session | None:
+        """The client's session; a new one for a new client; None if it may have been forgotten (rule 13)."""
+        session = self._sessions.pop(client, None)
+        if session is None:
+            if client[:BIRTH_BYTES] <= self.floor:
+                return None
+            session = Session()
+        self._sessions[client] = session
+        return session
+
+    def known(self, client: ClientId) -> bool:
+        """Whether a request of this client can be taken at all; changes nothing."""
+        return client in self._sessions or client[:BIRTH_BYTES] > self.floor
+
+    def size_bytes(self) -> int:
+        """Roughly what the records take."""
+        return sum(_OVERHEAD_BYTES + 8 * session.size for session in self._sessions.values())
+
+    def eldest(self, count: int) -> tuple[ClientId, ...]:
+        """The `count` least recently used clients: what a leader proposes to evict."""
+        return tuple(client for client, _ in zip(self._sessions, range(count), strict=False))
+
+    def evict(self, clients: tuple[ClientId, ...]) -> tuple[ClientId, ...]:
+        """Forget them, and raise the floor to the newest birth among those that were known. Returns the known ones."""
+        known = tuple(client for client in clients if self._sessions.pop(client, None) is not None)
+        self.floor = max([self.floor, *(client[:BIRTH_BYTES] for client in known)])
+        return known

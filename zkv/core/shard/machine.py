@@ -64,7 +64,7 @@ class ShardMachine:
         self.applied = EntryId(state.index, state.term)
         self.counter = state.counter
         self.partition = partition
-        self.sessions = Sessions(state.floor, _stored_sessions(replica, rows))
+        self.sessions = Sessions(state.floor, _stored_sessions(descriptor.space, rows))
         self._rows = rows
         self._prefix = row_key(self.space, b"")
         self._dirty: dict[ClientId, Session] = {}
@@ -89,7 +89,7 @@ class ShardMachine:
             case EntryKind.EVICT:
                 for client in self.sessions.evict(_evict.decode(entry.payload).clients):
                     self._dirty.pop(client, None)
-                    changes[session_key(self.replica, client)] = None
+                    changes[session_key(self.space, client)] = None
             case EntryKind.NOOP:
                 pass
             case _:
@@ -100,7 +100,7 @@ class ShardMachine:
     def finish(self, changes: Changes) -> None:
         """Add what must be written together with the rows of this turn."""
         for client, session in self._dirty.items():
-            changes[session_key(self.replica, client)] = records.encode(session.record())
+            changes[session_key(self.space, client)] = records.encode(session.record())
         self._dirty.clear()
         if self._described:
             changes[numbered_key(b"d", self.replica)] = records.encode(records.Descriptor(self.info, self.space))
@@ -216,7 +216,7 @@ def _parse_integer(value: bytes) -> int | None:
     return number if _INT64_MIN <= number <= _INT64_MAX else None
 
 
-def _stored_sessions(replica: ReplicaId, rows: Rows) -> Iterator[tuple[ClientId, records.SessionRecord]]:
-    start, end = numbered_range(b"s", replica)
+def _stored_sessions(space: int, rows: Rows) -> Iterator[tuple[ClientId, records.SessionRecord]]:
+    start, end = numbered_range(b"s", space)
     for key, value in rows.scan(start, end):
         yield ClientId(key[len(start) :]), records.decode_session(value)

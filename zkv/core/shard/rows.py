@@ -3,7 +3,7 @@
 Every key begins with one letter for its kind and a fixed-width number, so that ranges of kinds never meet:
 
     r + space(8) + partition key   a user's row: version (8 bytes), flags (1 byte, 0), value
-    s + replica(8) + client(16)    a session
+    s + space(8) + client(16)      a session: beside its rows, so that a snapshot goes live whole
     a + replica(8)                 Applied: written with every batch, so that data and index never part
     d + replica(8)                 Descriptor: shard, range, membership, space
     t + shard(8) + replica(8)      tombstone: that replica was here and was deleted
@@ -38,9 +38,9 @@ def row_key(space: int, partition_key: bytes) -> bytes:
     return b"r" + space.to_bytes(8, "big") + partition_key
 
 
-def session_key(replica: int, client: bytes) -> bytes:
+def session_key(space: int, client: bytes) -> bytes:
     """Where a client's remembered results are stored."""
-    return b"s" + replica.to_bytes(8, "big") + client
+    return b"s" + space.to_bytes(8, "big") + client
 
 
 def numbered_key(kind: bytes, number: int) -> bytes:

@@ -1,0 +1,260 @@
+"""The two ends of a snapshot stream: rows cut into numbered chunks, sent on credit, checked and written (rules 20, 21).
+
+Neither end reads a clock, an engine or a socket: the owner hands in `now_ms` by `tick` before it hands in messages,
+sends what comes back, and writes what `Incoming.receive` returns. Loss, duplication and reordering are harmless: only
+the next chunk is taken, a credit only ever moves forward, and what was not credited is sent again.
+"""
+
+import zlib
+from collections.abc import Iterator
+from enum import Enum
+from typing import Protocol
+
+from zkv import limits
+from zkv.core.shard.rows import Changes, Rows, numbered_range, row_key, session_key
+from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotCredit, SnapshotInstalled, SnapshotOffer
+
+SnapshotRow = tuple[bytes, bytes, bytes]  # kind (DATA or SESSION), key within it, value
+
+DATA = b"r"
+SESSION = b"s"
+RESEND_MS = 1_000  # nothing moved for so long: say it again
+GIVE_UP_MS = 30_000  # nothing moved for so long: the stream is over, and the engine's iterator is let go
+_ROW_OVERHEAD_BYTES = 16
+
+
+class RowStream(Protocol):
+    """An iterator that pins something until it is closed; a generator fits."""
+
+    def __iter__(self) -> Iterator[SnapshotRow]: ...
+
+    def __next__(self) -> SnapshotRow: ...
+
+    def close(self) -> None: ...
+
+
+class PinnedRows:
+    """A space's rows within one range, then its sessions, as they are when this is made (rule 20: the range is ours).
+
+    `start` and `end` are engine keys, as `ShardMachine.row_range` gives them.
+    """
+
+    def __init__(self, rows: Rows, *, space: int, start: bytes, end: bytes) -> None:
+        first_session, after_sessions = numbered_range(SESSION, space)
+        self._prefix = len(first_session)
+        self._scans = [rows.scan(first_session, after_sessions), rows.scan(start, end)]
+
+    def __iter__(self) -> Iterator[SnapshotRow]:
+        return self
+
+    def __next__(self) -> SnapshotRow:
+        while self._scans:
+            found = next(self._scans[-1], None)
+            if found is not None:
+                return found[0][:1], found[0][self._prefix :], found[1]
+            self._scans.pop()
+        raise StopIteration
+
+    def close(self) -> None:
+        """Let the engine's iterators go."""
+        self._scans.clear()
+
+
+class StreamState(Enum):
+    """Where the sending end is."""
+
+    STREAMING = "streaming"
+    DONE = "done"  # the member answered: see `Outgoing.installed`
+    FAILED = "failed"  # nothing moved for GIVE_UP_MS; the member may be offered another stream
+
+
+class Outgoing:
+    """The leader's end of one stream. It owns `rows` and closes them when the stream is over.
+
+    Invariants: at most SNAPSHOT_CREDIT_CHUNKS chunks are held; chunk n is cut once, and is held until it is credited.
+    """
+
+    def __init__(self, *, offer: SnapshotOffer, rows: RowStream, now_ms: int) -> None:
+        self.offer = offer
+        self.state = StreamState.STREAMING
+        self.installed = False
+        self.chunks_sent = 0  # those sent again count again
+        self.chunks_credited = 0
+        self.bytes_credited = 0
+        self._rows = rows
+        self._pending = next(rows, None)
+        self._cut_all = False
+        self._next = 0
+        self._checksum = 0
+        self._held: dict[int, SnapshotChunk] = {}
+        self._now_ms = self._moved_ms = self._sent_ms = now_ms
+
+    def start(self) -> SnapshotOffer:
+        """The first message of the stream."""
+        return self.offer
+
+    def receive(self, message: SnapshotCredit | SnapshotInstalled) -> list[SnapshotChunk]:
+        """Take the member's word; return the chunks that may now be sent. What is of another stream is ignored."""
+        if message.stream != self.offer.stream or self.state is not StreamState.STREAMING:
+            return []
+        if isinstance(message, SnapshotInstalled):
+            self.installed = message.installed
+            self._end(StreamState.DONE)
+            return []
+        if message.next > self._next:
+            return []
+        self._credit(message.next)
+        limit = min(message.limit, self.chunks_credited + limits.SNAPSHOT_CREDIT_CHUNKS)
+        chunks = []
+        while self._next < limit and not self._cut_all:
+            chunks.append(self._cut())
+        if chunks:
+            self._sent_ms = self._now_ms
+        self.chunks_sent += len(chunks)
+        return chunks
+
+    def tick(self, now_ms: int) -> list[SnapshotOffer | SnapshotChunk]:
+        """What to say again: the chunks not credited, or the offer while there are none (its answer may be lost)."""
+        self._now_ms = now_ms
+        if self.state is not StreamState.STREAMING:
+            return []
+        if now_ms - self._moved_ms >= GIVE_UP_MS:
+            self._end(StreamState.FAILED)
+            return []
+        if now_ms - max(self._moved_ms, self._sent_ms) < RESEND_MS:
+            return []
+        self._sent_ms = now_ms
+        if not self._held:
+            return [self.offer]
+        self.chunks_sent += len(self._held)
+        return list(self._held.values())
+
+    def close(self) -> None:
+        """Give the stream up, if it is not over yet. To be called when leadership or the member goes."""
+        if self.state is StreamState.STREAMING:
+            self._end(StreamState.FAILED)
+
+    def _end(self, state: StreamState) -> None:
+        self.state = state
+        self._held.clear()
+        self._pending = None
+        self._rows.close()
+
+    def _credit(self, received: int) -> None:
+        """The member has all chunks below `received`."""
+        for number in range(self.chunks_credited, received):
+            self.bytes_credited += _size(self._held.pop(number).rows)
+            self.chunks_credited = number + 1
+            self._moved_ms = self._now_ms
+
+    def _cut(self) -> SnapshotChunk:
+        """The next chunk: as many rows as SNAPSHOT_CHUNK_BYTES hold, at least one if there is one."""
+        rows: list[SnapshotRow] = []
+        size = 0
+        row = self._pending
+        while row is not None and (not rows or size + _row_size(row) <= limits.SNAPSHOT_CHUNK_BYTES):
+            rows.append(row)
+            size += _row_size(row)
+            row = next(self._rows, None)
+        self._pending = row
+        self._cut_all = row is None
+        offer, number = self.offer, self._next
+        self._checksum = _chained(self._checksum, rows)
+        chunk = SnapshotChunk(
+            offer.sender, offer.target, offer.stream, number, tuple(rows), self._checksum, self._cut_all
+        )
+        self._held[number] = chunk
+        self._next = number + 1
+        return chunk
+
+
+class Incoming:
+    """The member's end of one stream, which fills `space`, a number that nothing has used before (rule 20).
+
+    The caller, in this order: drops what an earlier, abandoned space holds; writes what `receive` returns and then
+    sends `credit()`; once `complete`, writes the descriptor and the applied row that name `space` in one batch,
+    flushes the engine, flushes the log's reset record, and only then answers SnapshotInstalled (rule 21). Until that
+    batch nothing names the space, so rows and sessions of a stream given up are visible to nobody: drop them.
+    A chunk whose stream the caller does not know it answers with SnapshotInstalled(installed=False).
+    """
+
+    def __init__(self, *, offer: SnapshotOffer, space: int, now_ms: int) -> None:
+        self.offer = offer
+        self.space = space
+        self.complete = False
+        self.damaged = False  # a chunk was not what was sent: answer `refusal()` and forget the stream
+        self.bytes_received = 0
+        self._next = 0
+        self._checksum = 0
+        self._now_ms = self._moved_ms = self._said_ms = now_ms
+
+    def replaced_by(self, offer: SnapshotOffer) -> bool:
+        """Whether this offer ends the stream: it is of another one, and not of an older leader or index."""
+        mine = self.offer
+        return offer.stream != mine.stream and (offer.term, offer.index) >= (mine.term, mine.index)
+
+    def receive(self, chunk: SnapshotChunk) -> Changes | None:
+        """The rows to write, if this is the next chunk; None if it is not, or is `damaged`."""
+        if chunk.stream != self.offer.stream or chunk.number != self._next or self.complete or self.damaged:
+            return None
+        checksum = _chained(self._checksum, chunk.rows)
+        if checksum != chunk.checksum:
+            self.damaged = True
+            return None
+        changes: Changes = {}
+        for kind, key, value in chunk.rows:
+            if kind not in (DATA, SESSION):
+                self.damaged = True
+                return None
+            changes[(row_key if kind == DATA else session_key)(self.space, key)] = value
+        self._checksum = checksum
+        self._next += 1
+        self.complete = chunk.last
+        self.bytes_received += _size(chunk.rows)
+        self._moved_ms = self._now_ms
+        return changes
+
+    def credit(self) -> SnapshotCredit:
+        """What has been received and what more is wanted; to be sent after each chunk was written."""
+        self._said_ms = self._now_ms
+        offer = self.offer
+        limit = self._next + limits.SNAPSHOT_CREDIT_CHUNKS
+        return SnapshotCredit(offer.target, offer.sender, offer.stream, self._next, limit)
+
+    def installed(self) -> SnapshotInstalled:
+        """The answer once all is durable and live."""
+        assert self.complete
+        offer = self.offer
+        return SnapshotInstalled(offer.target, offer.sender, offer.stream, True, offer.index)
+
+    def refusal(self) -> SnapshotInstalled:
+        """The answer when the stream is given up here."""
+        offer = self.offer
+        return SnapshotInstalled(offer.target, offer.sender, offer.stream, False, offer.index)
+
+    def tick(self, now_ms: int) -> SnapshotCredit | None:
+        """The credit again, if nothing came for a while: the last one may be lost."""
+        self._now_ms = now_ms
+        if self.complete or self.damaged or now_ms - max(self._moved_ms, self._said_ms) < RESEND_MS:
+            return None
+        return self.credit()
+
+    def expired(self, now_ms: int) -> bool:
+        """Whether the sender has gone silent in mid-stream: drop the space and forget the stream."""
+        return not self.complete and now_ms - self._moved_ms >= GIVE_UP_MS
+
+
+def _row_size(row: SnapshotRow) -> int:
+    return len(row[1]) + len(row[2]) + _ROW_OVERHEAD_BYTES
+
+
+def _size(rows: tuple[SnapshotRow, ...]) -> int:
+    return sum(map(_row_size, rows))
+
+
+def _chained(checksum: int, rows: list[SnapshotRow] | tuple[SnapshotRow, ...]) -> int:
+    """CRC-32 over the rows, continued from `checksum`. Lengths are in it, so that no byte can change its field."""
+    for kind, key, value in rows:
+        head = len(kind).to_bytes(4, "big") + len(key).to_bytes(4, "big") + len(value).to_bytes(4, "big")
+        checksum = zlib.crc32(value, zlib.crc32(key, zlib.crc32(head + kind, checksum)))
+    return checksum

@@ -23,11 +23,14 @@ from zkv.core.shard.commands import (
     Increment,
     Incremented,
     Operation,
+    Page,
     Put,
+    PutIf,
     Reason,
     Refused,
     Result,
     Row,
+    ScanGroup,
     WriteGroup,
 )
 from zkv.core.shard.descriptor import ShardInfo
@@ -35,11 +38,12 @@ from zkv.core.shard.rows import Changes, Rows, numbered_key, numbered_range, row
 from zkv.core.shard.sessions import Session, Sessions
 from zkv.ids import ClientId, ReplicaId
 
-Partition = Callable[[bytes], bytes]  # user key -> partition key, of the shard's table
+Partition = Callable[[bytes], bytes]  # user key -> partition key of the shard's table, or back
 
 ROW_HEADER_BYTES = 9  # version (8, big-endian), flags (1, zero)
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _INTEGER_BYTES_MAX = 20
+_UNMEASURED_KEYS = limits.BATCH_BYTES_MAX // limits.VALUE_BYTES_MAX  # so few cannot be too many bytes
 _membership = msgspec.msgpack.Decoder(Membership)
 _evict = msgspec.msgpack.Decoder(Evict)
 
@@ -55,7 +59,9 @@ class ShardMachine:
     Reads see the engine as of the last finished turn; conditions see what the running turn has changed, too.
     """
 
-    def __init__(self, replica: ReplicaId, descriptor: records.Descriptor, rows: Rows, partition: Partition) -> None:
+    def __init__(
+        self, replica: ReplicaId, descriptor: records.Descriptor, rows: Rows, partition: Partition, user: Partition
+    ) -> None:
         applied = rows.get(numbered_key(b"a", replica))
         state = records.decode_applied(applied) if applied else records.Applied(0, 0, 0, b"\0" * 6)
         self.replica = replica
@@ -64,6 +70,7 @@ class ShardMachine:
         self.applied = EntryId(state.index, state.term)
         self.counter = state.counter
         self.partition = partition
+        self.user = user
         self.sessions = Sessions(state.floor, _stored_sessions(descriptor.space, rows))
         self._rows = rows
         self._prefix = row_key(self.space, b"")
@@ -109,20 +116,47 @@ class ShardMachine:
             records.Applied(self.applied.index, self.applied.term, self.counter, self.sessions.floor)
         )
 
-    def read(self, keys: tuple[bytes, ...]) -> tuple[Row | None, ...]:
-        """The rows under these user keys, as of the last finished turn."""
+    def read(self, keys: tuple[bytes, ...]) -> tuple[Row | None, ...] | None:
+        """The rows under these user keys, as of the last finished turn; None if they are too many bytes at once."""
         get, partition, prefix = self._rows.get, self.partition, self._prefix
         found = [get(prefix + partition(key)) for key in keys]
+        if len(keys) > _UNMEASURED_KEYS and sum([len(row) for row in found if row]) > limits.BATCH_BYTES_MAX:
+            return None
         return tuple([stored if stored is None else unpack_row(stored) for stored in found])
 
-    def owns_all(self, operations: tuple[Operation, ...]) -> bool:
-        """Whether every key lies in the shard's range."""
+    def scan(self, group: ScanGroup) -> Page:
+        """One page, as of the last finished turn, within the shard's own range."""
+        first, after = self.row_range()
+        first = max(first, self._prefix + group.start)
+        after = min(after, self._prefix + group.end) if group.end else after
+        skip, user = len(self._prefix), self.user
+        rows: list[tuple[bytes, int, bytes]] = []
+        looked_at, resume = 0, b""
+        more = False
+        for key, stored in self._rows.scan(first, after, reverse=group.reverse):
+            if len(rows) == group.limit or looked_at > limits.SCAN_PAGE_BYTES_MAX:
+                more = True
+                break
+            partition_key = key[skip:]
+            looked_at += len(key) + len(stored)
+            resume = partition_key if group.reverse else partition_key + b"\0"
+            user_key = user(partition_key)
+            if user_key.startswith(group.prefix):
+                rows.append((user_key, int.from_bytes(stored[:8], "big"), stored[ROW_HEADER_BYTES:]))
+        return Page(group.id, tuple(rows), more, resume)
+
+    def measure(self, operations: tuple[Operation, ...]) -> int:
+        """The bytes of keys and values, or -1 if some key is outside the shard's range."""
         start, end, partition = self.info.start, self.info.end, self.partition
+        size = 0
         for operation in operations:
             key = partition(operation.key)
             if key < start or (end and key >= end):
-                return False
-        return True
+                return -1
+            size += len(key)
+            if isinstance(operation, Put | PutIf):
+                size += len(operation.value)
+        return size
 
     def owns_keys(self, keys: tuple[bytes, ...]) -> bool:
         """Whether every key lies in the shard's range."""
@@ -132,6 +166,10 @@ class ShardMachine:
         """[start, end) of the engine keys of this shard's rows."""
         end = self._prefix + self.info.end if self.info.end else row_key(self.space + 1, b"")
         return self._prefix + self.info.start, end
+
+    def counters(self) -> tuple[int, bytes]:
+        """The version counter and the session floor, for a snapshot."""
+        return self.counter, self.sessions.floor
 
     def evictable(self) -> tuple[ClientId, ...]:
         """The sessions that a leader should propose to evict now, a tenth at a time; mostly none."""

@@ -1,0 +1,508 @@
+"""All replicas of one process: steps them, gathers one log batch a turn, applies what committed.
+
+A turn: `tick` (with a clock read after the last message was received: rule 8), `step` for each message, proposals
+through the replicas, then `turn`, which says what to send, write and flush. The owner does that, in the order in which
+`Effects` lists it, and reports each flush with `persisted`. Nothing here does anything to the world.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from zkv import limits
+from zkv.core.node.pipeline import Pipeline
+from zkv.core.raft.messages import (
+    AppendRequest,
+    Entry,
+    HardState,
+    LogBatch,
+    LogItem,
+    Member,
+    Membership,
+    RaftMessage,
+)
+from zkv.core.raft.ready import EntryId, Ready, Rng, Timing
+from zkv.core.raft.replica import Replica
+from zkv.core.shard import records
+from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.rows import Changes, Rows, numbered_key, numbered_range
+from zkv.core.shard.snapshot_messages import SnapshotMessage, SnapshotOffer
+from zkv.ids import NodeId, ReplicaId, ShardId, Space
+
+FIRST = EntryId(1, 1)  # where a created replica's log starts: above 0, so that an empty learner needs a snapshot
+_SCAN_MS = 20  # how often all replicas are looked at for what is due
+_READY_ROUNDS = 3  # applying may make more ready; what is left waits for the next turn
+
+NodeMessage = RaftMessage | SnapshotMessage
+Address = tuple[NodeId, int]  # a node, and the incarnation that a message is meant for (rule 1)
+
+
+class Machine(Protocol):
+    """What a group's entries are applied to; the owner's `apply` hook knows how."""
+
+    @property
+    def info(self) -> ShardInfo: ...
+    @property
+    def space(self) -> int: ...
+    @property
+    def applied(self) -> EntryId: ...
+    def finish(self, changes: Changes) -> None:
+        """Add what must be written together with what was applied since the last call."""
+        ...
+
+    def counters(self) -> tuple[int, bytes]:
+        """The version counter and the session floor, for a snapshot."""
+        ...
+
+    def row_range(self) -> tuple[bytes, bytes]:
+        """[start, end) of the engine keys of its rows."""
+        ...
+
+
+M = TypeVar("M", bound=Machine)
+
+
+class RecoveredReplica(Protocol):
+    """What the log knows of one replica at start."""
+
+    @property
+    def start(self) -> tuple[int, int]: ...
+    @property
+    def hard_state(self) -> HardState: ...
+    @property
+    def entries(self) -> list[Entry]: ...
+    @property
+    def commit(self) -> int: ...
+
+
+@dataclass(slots=True, eq=False)
+class Hosted(Generic[M]):
+    """One replica here. `machine` is None for a learner that waits for its first snapshot."""
+
+    shard: ShardId
+    replica: Replica
+    machine: M | None
+    turn: int = 0  # the last turn that touched it
+    frozen: bool = False  # a snapshot is going live: raft messages are dropped, and come again
+    gone: bool = False  # destroyed
+
+
+@dataclass(slots=True)
+class Effects:
+    """What the owner must now do, in this order."""
+
+    messages: dict[Address, list[NodeMessage]] = field(default_factory=dict)  # to peers, at once
+    bulk: dict[Address, list[NodeMessage]] = field(default_factory=dict)  # to peers, over the bulk sockets
+    changes: Changes = field(default_factory=dict)  # to the engine, as one batch
+    drops: list[tuple[bytes, bytes]] = field(default_factory=list)  # key ranges to delete from the engine, after that
+    flush_engine: bool = False  # flush the engine, then call `engine_flushed`
+    log: LogBatch | None = None  # write and flush, then call `persisted`
+
+
+class LostState(Exception):
+    """The folder does not hold what its replicas promised: it must not vote or acknowledge again (rule 1)."""
+
+
+class Host(Generic[M]):
+    """All replicas of one process. Owned by one loop.
+
+    `make_machine` builds a replica's machine from its rows; `apply` applies one committed entry to it.
+    """
+
+    def __init__(
+        self,
+        *,
+        rows: Rows,
+        rng: Rng,
+        timing: Timing,
+        make_machine: Callable[[ReplicaId, records.Descriptor], M],
+        apply: Callable[[Hosted[M], Entry, Changes], None],
+    ) -> None:
+        self.rows = rows
+        self.rng = rng
+        self.now_ms = 0
+        self.hosted: dict[ShardId, Hosted[M]] = {}
+        self.effects = Effects()
+        self.pipeline = Pipeline()
+        self.destroyed: list[tuple[ShardId, ReplicaId]] = []  # durably gone since the owner last looked
+        self.unknown_messages = 0
+        self._timing = timing
+        self._make_machine = make_machine
+        self._apply = apply
+        self._turn = 1
+        self._scan_at = 0
+        self._touched: list[Hosted[M]] = []
+        self._unfinished: dict[ReplicaId, M] = {}
+        self._after_engine: list[Callable[[], None]] = []
+        self._by_replica: dict[ReplicaId, Hosted[M]] = {}
+        self._tombstones: dict[ShardId, set[ReplicaId]] = {}
+        self._creating: set[ReplicaId] = set()
+        self._next_space = 1
+
+    # The turn ---------------------------------------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> None:
+        """Begin a turn; `now_ms` was read after the last message of the turn was received."""
+        self.now_ms = now_ms
+        if now_ms < self._scan_at:
+            return
+        self._scan_at = now_ms + _SCAN_MS
+        for hosted in self.hosted.values():
+            if hosted.replica.next_deadline_ms() <= now_ms and not hosted.frozen:
+                self.touch(hosted)
+        self._shorten_tails()
+
+    def touch(self, hosted: Hosted[M]) -> Replica:
+        """The replica, brought to the turn's time; it will be settled at the turn's end."""
+        if hosted.turn != self._turn:
+            hosted.turn = self._turn
+            hosted.replica.tick(self.now_ms)
+            self._touched.append(hosted)
+        return hosted.replica
+
+    def step(self, message: RaftMessage) -> None:
+        """One message from a peer, already known to be meant for this incarnation."""
+        hosted = self._by_replica.get(message.target)
+        if hosted is None and isinstance(message, AppendRequest):
+            hosted = self._learner(message.shard, message.target)
+        if hosted is None or hosted.frozen:
+            self.unknown_messages += 1
+            return
+        self.touch(hosted).step(message)
+
+    def turn(self) -> tuple[Effects, list[tuple[Hosted[M], Member]]]:
+        """End the turn: what to do now, and which members need a snapshot of which replica."""
+        wanted: list[tuple[Hosted[M], Member]] = []
+        touched, self._touched = self._touched, []
+        self._turn += 1
+        for hosted in touched:
+            for _ in range(_READY_ROUNDS):
+                if hosted.frozen or hosted.gone or not (ready := hosted.replica.ready()):
+                    break
+                self._settle(hosted, ready)
+                wanted += [(hosted, member) for member in ready.snapshots]
+        for machine in self._unfinished.values():
+            machine.finish(self.effects.changes)
+        self._unfinished.clear()
+        effects, self.effects = self.effects, Effects()
+        effects.log = self.pipeline.take()
+        return effects, wanted
+
+    def persisted(self) -> None:
+        """The flush of the last `Effects.log` is done."""
+        flush = self.pipeline.finished()
+        for replica, (term, last) in flush.marks.items():
+            hosted = self._by_replica.get(replica)
+            if hosted is not None:
+                self.touch(hosted).persisted(term, last)
+        for member, message in flush.promises:
+            self.send(member, message)
+        for action in flush.then:
+            action()
+
+    def engine_flushed(self) -> None:
+        """The engine holds on disk all that `Effects.changes` said up to the turn that asked for it."""
+        actions, self._after_engine = self._after_engine, []
+        for action in actions:
+            action()
+
+    def next_deadline_ms(self) -> int:
+        """When `tick` next has something to do."""
+        return min((hosted.replica.next_deadline_ms() for hosted in self.hosted.values()), default=self.now_ms + 1_000)
+
+    def send(self, member: Member, message: NodeMessage) -> None:
+        """Put a message among this turn's."""
+        self.effects.messages.setdefault((member.node, member.incarnation), []).append(message)
+
+    def _settle(self, hosted: Hosted[M], ready: Ready) -> None:
+        replica = hosted.replica
+        if ready.entries or ready.hard_state:
+            item = LogItem(
+                replica.id, hard_state=ready.hard_state, entries=tuple(ready.entries), commit=replica.committed
+            )
+            self.pipeline.add(item, (replica.term, replica.last))
+        for member, message in ready.messages:
+            self.send(member, message)
+        for promise in ready.promises:
+            if not self.pipeline.promise(promise):
+                self.send(*promise)
+        if not ready.committed:
+            return
+        machine = hosted.machine
+        assert machine is not None, "a learner got entries before its snapshot"
+        for entry in ready.committed:
+            self._apply(hosted, entry, self.effects.changes)
+        self._unfinished[replica.id] = machine
+        replica.applied_to(ready.committed[-1].index)
+        if not _belongs(replica.id, machine.info.membership):
+            self.destroy(hosted)
+
+    def _shorten_tails(self) -> None:
+        """Forget applied entries beyond the budget; who still needs them gets a snapshot."""
+        total = sum(hosted.replica.tail_bytes for hosted in self.hosted.values())
+        if total <= limits.TAIL_BYTES_PER_NODE_MAX:
+            return
+        share = limits.TAIL_BYTES_PER_NODE_MAX // (2 * len(self.hosted))
+        for hosted in self.hosted.values():
+            replica = hosted.replica
+            while replica.tail_bytes > share and replica.first_index <= replica.applied:
+                replica.forget((replica.first_index + replica.applied) // 2)
+
+    # Birth and death of replicas ----------------------------------------------------------------------------------
+
+    def create(self, replica: ReplicaId, info: ShardInfo) -> bool:
+        """Bring a replica of a new shard into being: rows on disk first, then its log. False: it cannot be (rule 22)."""
+        if info.shard in self.hosted or self._buried(info.shard, replica):
+            return False
+        if replica in self._creating:
+            return True
+        self._creating.add(replica)
+        space = self.new_space()
+        changes = self.effects.changes
+        changes[numbered_key(b"d", replica)] = records.encode(records.Descriptor(info, space))
+        changes[numbered_key(b"a", replica)] = records.encode(records.Applied(*FIRST, 0, b"\0" * 6))
+        self.after_engine_flush(lambda: self._log_birth(replica))
+        return True
+
+    def destroy(self, hosted: Hosted[M]) -> None:
+        """Delete the replica and its rows: tombstone on disk first, then its log. Told in `destroyed` when done."""
+        replica = hosted.replica.id
+        hosted.gone = True
+        self.hosted.pop(hosted.shard, None)
+        self._by_replica.pop(replica, None)
+        self._unfinished.pop(replica, None)
+        changes = self.effects.changes
+        changes[numbered_key(b"t", hosted.shard) + replica.to_bytes(8, "big")] = b""
+        self._tombstones.setdefault(hosted.shard, set()).add(replica)
+        for kind in (b"d", b"a"):
+            changes[numbered_key(kind, replica)] = None
+        if hosted.machine is not None:
+            self.drop_space(hosted.machine.space)
+        self.after_engine_flush(lambda: self._log_death(hosted.shard, replica))
+
+    def after_engine_flush(self, action: Callable[[], None]) -> None:
+        """Ask for a flush of the engine that covers this turn's changes, and do this then."""
+        self.effects.flush_engine = True
+        self._after_engine.append(action)
+
+    def new_space(self) -> Space:
+        """A space number that was never used here (rule 20)."""
+        space, self._next_space = Space(self._next_space), self._next_space + 1
+        self.effects.changes[b"n"] = self._next_space.to_bytes(8, "big")
+        return space
+
+    def drop_space(self, space: int) -> None:
+        """Delete all rows and sessions of a space."""
+        self.effects.drops += [numbered_range(b"r", space), numbered_range(b"s", space)]
+
+    def replica(self, replica: ReplicaId) -> Hosted[M] | None:
+        """The replica of that id, if it lives here."""
+        return self._by_replica.get(replica)
+
+    def learner_for(self, offer: SnapshotOffer) -> Hosted[M] | None:
+        """The replica that a snapshot is offered to; an empty learner is made for a new id (rule 22)."""
+        return self._by_replica.get(offer.target) or self._learner(offer.shard, offer.target)
+
+    def buried(self, shard: ShardId, replica: ReplicaId) -> bool:
+        """Whether that replica was here and is gone, or cannot come any more."""
+        return self._buried(shard, replica)
+
+    def _buried(self, shard: ShardId, replica: ReplicaId) -> bool:
+        return replica <= max(self._tombstones.get(shard, ()), default=0)
+
+    def _log_birth(self, replica: ReplicaId) -> None:
+        self.pipeline.add(LogItem(replica, start=FIRST, hard_state=HardState(FIRST.term, ReplicaId(0)), commit=1))
+        self.pipeline.then(lambda: self._born(replica))
+
+    def _born(self, replica: ReplicaId) -> None:
+        self._creating.discard(replica)
+        descriptor = self._descriptor(replica)
+        self._host(replica, descriptor, HardState(FIRST.term, ReplicaId(0)), FIRST, [], FIRST.index)
+
+    def _log_death(self, shard: ShardId, replica: ReplicaId) -> None:
+        self.pipeline.add(LogItem(replica, gone=True))
+        self.pipeline.then(lambda: self.destroyed.append((shard, replica)))
+
+    def _learner(self, shard: ShardId, replica: ReplicaId) -> Hosted[M] | None:
+        if shard in self.hosted or self._buried(shard, replica) or replica in self._creating:
+            return None
+        born = self._replica(replica, shard, HardState(0, ReplicaId(0)), Membership(0, ()), EntryId(0, 0), [], 0, 0)
+        hosted: Hosted[M] = Hosted(shard, born, None)
+        self.hosted[shard] = self._by_replica[replica] = hosted
+        return hosted
+
+    def _host(
+        self,
+        replica: ReplicaId,
+        descriptor: records.Descriptor,
+        hard_state: HardState,
+        start: EntryId,
+        entries: list[Entry],
+        commit: int,
+    ) -> Hosted[M]:
+        machine = self._make_machine(replica, descriptor)
+        info = descriptor.info
+        applied = machine.applied.index
+        raft = self._replica(replica, info.shard, hard_state, info.membership, start, entries, commit, applied)
+        hosted = Hosted(info.shard, raft, machine)
+        self.hosted[info.shard] = self._by_replica[replica] = hosted
+        self.touch(hosted)
+        return hosted
+
+    def _replica(
+        self,
+        replica: ReplicaId,
+        shard: ShardId,
+        hard_state: HardState,
+        membership: Membership,
+        start: EntryId,
+        entries: list[Entry],
+        commit: int,
+        applied: int,
+    ) -> Replica:
+        return Replica(
+            id=replica,
+            shard=shard,
+            hard_state=hard_state,
+            membership=membership,
+            start=start,
+            entries=entries,
+            commit=commit,
+            applied=applied,
+            timing=self._timing,
+            rng=self.rng,
+            now_ms=self.now_ms,
+        )
+
+    def _descriptor(self, replica: ReplicaId) -> records.Descriptor:
+        stored = self.rows.get(numbered_key(b"d", replica))
+        assert stored is not None, f"replica {replica} has no descriptor"
+        return records.decode_descriptor(stored)
+
+    # Snapshots going live (rule 21) -------------------------------------------------------------------------------
+
+    def install(self, hosted: Hosted[M], offer: SnapshotOffer, space: int, then: Callable[[], None]) -> None:
+        """All rows of the snapshot are in `space`: make it the replica's state; `then` once it is on disk and live."""
+        hosted.frozen = True
+        replica = hosted.replica
+        changes = self.effects.changes
+        descriptor = records.Descriptor(offer.info, space)
+        changes[numbered_key(b"d", replica.id)] = records.encode(descriptor)
+        changes[numbered_key(b"a", replica.id)] = records.encode(
+            records.Applied(offer.index, offer.index_term, offer.counter, offer.floor)
+        )
+        if hosted.machine is not None:
+            self.drop_space(hosted.machine.space)
+        self._unfinished.pop(replica.id, None)
+        self.after_engine_flush(lambda: self._log_install(hosted, descriptor, then))
+
+    def _log_install(self, hosted: Hosted[M], descriptor: records.Descriptor, then: Callable[[], None]) -> None:
+        replica = hosted.replica
+        machine = self._make_machine(replica.id, descriptor)
+        self.pipeline.forget(replica.id)
+        hard_state = replica.hard_state
+        self.pipeline.add(
+            LogItem(replica.id, start=machine.applied, hard_state=hard_state, commit=machine.applied.index)
+        )
+        self.pipeline.then(lambda: self._live(hosted, machine, then))
+
+    def _live(self, hosted: Hosted[M], machine: M, then: Callable[[], None]) -> None:
+        hosted.frozen = False
+        hosted.machine = machine
+        self.touch(hosted).restore(machine.applied, machine.info.membership)
+        then()
+
+    # Restart and checkpoint -----------------------------------------------------------------------------------------
+
+    def load(self, recovered: Mapping[ReplicaId, RecoveredReplica], now_ms: int) -> None:
+        """Take up what the folder holds. Raises LostState where that is less than what was promised."""
+        self.now_ms = now_ms
+        stored = self.rows.get(b"n")
+        self._next_space = int.from_bytes(stored, "big") if stored else 1
+        for key, _ in self.rows.scan(b"t", b"u"):
+            shard, replica = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
+            self._tombstones.setdefault(ShardId(shard), set()).add(ReplicaId(replica))
+        spaces = set()
+        for key, value in list(self.rows.scan(b"d", b"e")):
+            replica = ReplicaId(int.from_bytes(key[1:], "big"))
+            descriptor = records.decode_descriptor(value)
+            spaces.add(descriptor.space)
+            self._resume(replica, descriptor, recovered.get(replica))
+        for replica, log in recovered.items():
+            if replica not in self._by_replica and replica not in self._creating:
+                self._leave(replica, log)
+        self._drop_unnamed(spaces)
+
+    def points(self) -> dict[ReplicaId, EntryId]:
+        """Applied indexes, read before the engine is flushed (rule 5)."""
+        return {
+            hosted.replica.id: hosted.machine.applied for hosted in self.hosted.values() if hosted.machine is not None
+        }
+
+    def checkpoint(self, points: Mapping[ReplicaId, EntryId]) -> LogBatch:
+        """All that the log must still hold once the engine has flushed everything up to `points`."""
+        items = []
+        for hosted in self.hosted.values():
+            replica = hosted.replica
+            start = points.get(replica.id, EntryId(0, 0) if hosted.machine is None else None)
+            if start is None:
+                start = hosted.machine.applied if hosted.machine is not None else EntryId(0, 0)
+            items.append(
+                LogItem(
+                    replica.id,
+                    start=start,
+                    hard_state=replica.hard_state,
+                    entries=replica.suffix(start.index),
+                    commit=replica.committed,
+                )
+            )
+        return LogBatch(tuple(items))
+
+    def _resume(self, replica: ReplicaId, descriptor: records.Descriptor, log: RecoveredReplica | None) -> None:
+        machine_applied = self.rows.get(numbered_key(b"a", replica))
+        if machine_applied is None:
+            raise LostState(f"the state engine holds replica {replica} without its applied index")
+        applied = records.decode_applied(machine_applied)
+        point = EntryId(applied.index, applied.term)
+        if log is None:
+            if point != FIRST:
+                raise LostState(f"the log knows nothing of replica {replica}, which had applied entry {point.index}")
+            self._creating.add(replica)
+            self._log_birth(replica)
+            return
+        start = EntryId(*log.start)
+        if point.index < start.index:
+            raise LostState(f"replica {replica} has applied entry {point.index} but its log begins after {start.index}")
+        entries = log.entries
+        if not _holds(start, entries, point):
+            start, entries = point, []
+            self.pipeline.add(LogItem(replica, start=start, hard_state=log.hard_state, commit=start.index))
+        self._host(replica, descriptor, log.hard_state, start, entries, max(log.commit, point.index))
+
+    def _leave(self, replica: ReplicaId, log: RecoveredReplica) -> None:
+        """A replica that only the log knows: one that was buried, or a learner that never got its snapshot."""
+        buried = any(replica in replicas for replicas in self._tombstones.values())
+        if log.start[0] > 0 and not buried:
+            raise LostState(f"the state engine has lost replica {replica}, of which the log holds entries")
+        self.pipeline.add(LogItem(replica, gone=True))
+
+    def _drop_unnamed(self, spaces: set[int]) -> None:
+        for kind in (b"r", b"s"):
+            cursor, end = kind, bytes([kind[0] + 1])
+            while (found := next(iter(self.rows.scan(cursor, end)), None)) is not None:
+                space = int.from_bytes(found[0][1:9], "big")
+                if space not in spaces:
+                    self.effects.drops.append(numbered_range(kind, space))
+                cursor = numbered_key(kind, space + 1)
+
+
+def _belongs(replica: ReplicaId, membership: Membership) -> bool:
+    return any(member.replica == replica for member in (*membership.voters, *membership.learners))
+
+
+def _holds(start: EntryId, entries: list[Entry], point: EntryId) -> bool:
+    """Whether a log that begins after `start` holds the entry that `point` names."""
+    if point.index == start.index:
+        return point.term == start.term
+    position = point.index - start.index - 1
+    return position < len(entries) and entries[position].term == point.term

@@ -77,7 +77,7 @@ def _bind(socket: zmq.Socket[bytes], address: str) -> None:
         socket.bind(f"tcp://{address}")
     except zmq.ZMQError as error:
         socket.close(linger=0)
-        raise StartError(f"cannot listen at {address}: {zmq.strerror(error.errno)}") from error
+        raise StartError(f"cannot listen at {address}: {error.strerror}") from error
 
 
 def _connect(socket: zmq.Socket[bytes], address: str) -> None:
@@ -88,4 +88,4 @@ def _connect(socket: zmq.Socket[bytes], address: str) -> None:
         socket.connect(f"tcp://{address}")
     except zmq.ZMQError as error:
         socket.close(linger=0)
-        raise StartError(f"cannot connect to {address}: {zmq.strerror(error.errno)}") from error
+        raise StartError(f"cannot connect to {address}: {error.strerror}") from error

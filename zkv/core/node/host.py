@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from zkv import limits
+from zkv.core.cluster.frames import PeerMessage
 from zkv.core.node.pipeline import Pipeline
 from zkv.core.raft.messages import (
     AppendRequest,
@@ -26,14 +27,13 @@ from zkv.core.raft.replica import Replica
 from zkv.core.shard import records
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.rows import Changes, Rows, numbered_key, numbered_range
-from zkv.core.shard.snapshot_messages import SnapshotMessage, SnapshotOffer
+from zkv.core.shard.snapshot_messages import SnapshotOffer
 from zkv.ids import NodeId, ReplicaId, ShardId, Space
 
 FIRST = EntryId(1, 1)  # where a created replica's log starts: above 0, so that an empty learner needs a snapshot
 _SCAN_MS = 20  # how often all replicas are looked at for what is due
 _READY_ROUNDS = 3  # applying may make more ready; what is left waits for the next turn
 
-NodeMessage = RaftMessage | SnapshotMessage
 Address = tuple[NodeId, int]  # a node, and the incarnation that a message is meant for (rule 1)
 
 
@@ -91,8 +91,8 @@ class Hosted(Generic[M]):
 class Effects:
     """What the owner must now do, in this order."""
 
-    messages: dict[Address, list[NodeMessage]] = field(default_factory=dict)  # to peers, at once
-    bulk: dict[Address, list[NodeMessage]] = field(default_factory=dict)  # to peers, over the bulk sockets
+    messages: dict[Address, list[PeerMessage]] = field(default_factory=dict)  # to peers, at once
+    bulk: dict[Address, list[PeerMessage]] = field(default_factory=dict)  # to peers, over the bulk sockets
     changes: Changes = field(default_factory=dict)  # to the engine, as one batch
     drops: list[tuple[bytes, bytes]] = field(default_factory=list)  # key ranges to delete from the engine, after that
     flush_engine: bool = False  # flush the engine, then call `engine_flushed`
@@ -137,6 +137,8 @@ class Host(Generic[M]):
         self._by_replica: dict[ReplicaId, Hosted[M]] = {}
         self._tombstones: dict[ShardId, set[ReplicaId]] = {}
         self._creating: set[ReplicaId] = set()
+        self._dying: set[ReplicaId] = set()
+        self._teachers: dict[ReplicaId, NodeId] = {}
         self._next_space = 1
 
     # The turn ---------------------------------------------------------------------------------------------------
@@ -160,14 +162,16 @@ class Host(Generic[M]):
             self._touched.append(hosted)
         return hosted.replica
 
-    def step(self, message: RaftMessage) -> None:
-        """One message from a peer, already known to be meant for this incarnation."""
+    def step(self, message: RaftMessage, sender: NodeId) -> None:
+        """One message from a replica on `sender`, already known to be meant for this incarnation."""
         hosted = self._by_replica.get(message.target)
         if hosted is None and isinstance(message, AppendRequest):
             hosted = self._learner(message.shard, message.target)
         if hosted is None or hosted.frozen:
             self.unknown_messages += 1
             return
+        if hosted.machine is None:
+            self._teachers[message.sender] = sender
         self.touch(hosted).step(message)
 
     def turn(self) -> tuple[Effects, list[tuple[Hosted[M], Member]]]:
@@ -210,8 +214,10 @@ class Host(Generic[M]):
         """When `tick` next has something to do."""
         return min((hosted.replica.next_deadline_ms() for hosted in self.hosted.values()), default=self.now_ms + 1_000)
 
-    def send(self, member: Member, message: NodeMessage) -> None:
-        """Put a message among this turn's."""
+    def send(self, member: Member, message: PeerMessage) -> None:
+        """Put a message among this turn's. A learner without state knows its leader's node only by hearing from it."""
+        if not member.node:
+            member = Member(member.replica, self._teachers.get(member.replica, NodeId("")), 0)
         self.effects.messages.setdefault((member.node, member.incarnation), []).append(message)
 
     def _settle(self, hosted: Hosted[M], ready: Ready) -> None:
@@ -251,7 +257,7 @@ class Host(Generic[M]):
     # Birth and death of replicas ----------------------------------------------------------------------------------
 
     def create(self, replica: ReplicaId, info: ShardInfo) -> bool:
-        """Bring a replica of a new shard into being: rows on disk first, then its log. False: it cannot be (rule 22)."""
+        """Bring a replica of a new shard into being: rows on disk first, then its log. False: it may not be (rule 22)."""
         if info.shard in self.hosted or self._buried(info.shard, replica):
             return False
         if replica in self._creating:
@@ -268,6 +274,7 @@ class Host(Generic[M]):
         """Delete the replica and its rows: tombstone on disk first, then its log. Told in `destroyed` when done."""
         replica = hosted.replica.id
         hosted.gone = True
+        self._dying.add(replica)
         self.hosted.pop(hosted.shard, None)
         self._by_replica.pop(replica, None)
         self._unfinished.pop(replica, None)
@@ -303,9 +310,9 @@ class Host(Generic[M]):
         """The replica that a snapshot is offered to; an empty learner is made for a new id (rule 22)."""
         return self._by_replica.get(offer.target) or self._learner(offer.shard, offer.target)
 
-    def buried(self, shard: ShardId, replica: ReplicaId) -> bool:
-        """Whether that replica was here and is gone, or cannot come any more."""
-        return self._buried(shard, replica)
+    def settled(self, replica: ReplicaId) -> bool:
+        """Whether nothing of that replica's birth or death is on its way to the disk."""
+        return replica not in self._creating and replica not in self._dying
 
     def _buried(self, shard: ShardId, replica: ReplicaId) -> bool:
         return replica <= max(self._tombstones.get(shard, ()), default=0)
@@ -321,7 +328,11 @@ class Host(Generic[M]):
 
     def _log_death(self, shard: ShardId, replica: ReplicaId) -> None:
         self.pipeline.add(LogItem(replica, gone=True))
-        self.pipeline.then(lambda: self.destroyed.append((shard, replica)))
+        self.pipeline.then(lambda: self._dead(shard, replica))
+
+    def _dead(self, shard: ShardId, replica: ReplicaId) -> None:
+        self._dying.discard(replica)
+        self.destroyed.append((shard, replica))
 
     def _learner(self, shard: ShardId, replica: ReplicaId) -> Hosted[M] | None:
         if shard in self.hosted or self._buried(shard, replica) or replica in self._creating:

@@ -89,7 +89,7 @@ class Queue:
             if late:
                 writes += late
                 answered = [
-                    write if write.deadline_ms > now_ms else write._replace(route=NOWHERE) for write in waiting
+                    write if write.deadline_ms > now_ms else write._replace(route=NOWHERE, size=0) for write in waiting
                 ]
                 self.proposed[index] = (term, answered)
         writes = [write for write in writes if write.route is not NOWHERE]

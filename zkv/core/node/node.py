@@ -1,0 +1,328 @@
+"""A data node: what clients, peers and the coordinator say, in; what to do, out.
+
+The shell drains its sockets, reads the clock, calls `tick`, hands over every message, calls `turn` and does what the
+`Turn` says, in its order. Requests go to `Service`, replicas live in `Host`; here are the map, the coordinator's orders,
+and who is who.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import msgspec
+
+from zkv.core.cluster import messages as m
+from zkv.core.cluster.follower import MapFollower
+from zkv.core.cluster.frames import Answers, Forward, Forwarded, PeerMessage, Peers, Requests
+from zkv.core.cluster.partition import partition_key, user_key
+from zkv.core.cluster.shardmap import Beacon, MapDelta, MapSnapshot, Partitioner
+from zkv.core.message import Message
+from zkv.core.node.host import Effects, Host, RecoveredReplica
+from zkv.core.node.registration import Identity, Registration
+from zkv.core.node.service import Service
+from zkv.core.node.transfers import Transfers
+from zkv.core.node.waiting import Route
+from zkv.core.raft.messages import AppendReply, AppendRequest, TimeoutNow, VoteReply, VoteRequest
+from zkv.core.raft.ready import Rng, Timing
+from zkv.core.raft.replica import Role
+from zkv.core.shard import records
+from zkv.core.shard.commands import Group, Reason
+from zkv.core.shard.machine import ShardMachine
+from zkv.core.shard.rows import Rows
+from zkv.ids import NodeId, ReplicaId
+
+MAP_ROW = b"m"
+_NOBODY = NodeId("")
+_map_decoder = msgspec.msgpack.Decoder(MapSnapshot)
+_encode = msgspec.msgpack.Encoder().encode
+
+ClientMessage = Requests | m.Hello | m.MapRequest | m.StatusRequest
+CoordinatorMessage = m.Registered | m.RegisterRefused | m.Heard | m.MapAnswer | m.Order
+
+
+@dataclass(slots=True)
+class Turn:
+    """What the shell must now do, in this order."""
+
+    effects: Effects  # see there
+    answers: list[tuple[bytes, Message]]  # to this node's clients, by routing id
+    coordinator: list[Message]  # to the coordinator
+    events: list[str]  # for the log, one line each
+    stop: str = ""  # why this process must end; "" to go on
+
+
+@dataclass(slots=True)
+class _Outbox:
+    direct: list[tuple[bytes, Message]] = field(default_factory=list)
+    coordinator: list[Message] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+    stop: str = ""
+
+
+class Node:
+    """One node. `cluster` is 0 until the coordinator has told it; the shell stores it then."""
+
+    def __init__(self, identity: Identity, cluster: int, rows: Rows, rng: Rng, timing: Timing) -> None:
+        self.identity = identity
+        self.cluster = cluster
+        self.follower = MapFollower()
+        self.service = Service(identity.node)
+        self.host: Host[ShardMachine] = Host(
+            rows=rows, rng=rng, timing=timing, make_machine=partial(make_machine, rows), apply=self.service.apply
+        )
+        self.service.attach(self.host)
+        self.transfers = Transfers(self.host)
+        self.registration = Registration(identity)
+        self.counts: dict[str, int] = {}
+        self.gauges: dict[str, object] = {}  # what the shell knows
+        self._out = _Outbox()
+        self._stored_version = (0, 0)
+        self._map_asked_ms = -1_000_000
+        self._leading = -1
+
+    def load(self, recovered: Mapping[ReplicaId, RecoveredReplica], now_ms: int) -> None:
+        """Take up what the folder holds, the last map among it. Raises LostState (see `Host.load`)."""
+        stored = self.host.rows.get(MAP_ROW)
+        if stored is not None:
+            self.follower.snapshot_arrived(_map_decoder.decode(stored))
+        self.host.load(recovered, now_ms)
+
+    # A turn ---------------------------------------------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> None:
+        """Begin a turn; `now_ms` was read after the last message of the turn was received (rule 8)."""
+        self.host.tick(now_ms)
+        self.transfers.begin(now_ms)
+        self.service.begin()
+        self._out.coordinator += self.registration.tick(now_ms, self.cluster, self.host.hosted.values())
+        if self.follower.wants_snapshot and self.registration.registered and now_ms - self._map_asked_ms >= 500:
+            self._map_asked_ms = now_ms
+            self._out.coordinator.append(m.MapRequest(0))
+
+    def from_client(self, origin: bytes, message: ClientMessage) -> None:
+        """One frame of a client of this node."""
+        self._count(message)
+        match message:
+            case Requests():
+                self._requests(message, Route(_NOBODY, origin))
+            case m.Hello():
+                version = self.follower.map.version if self.follower.map else 0
+                self._out.direct.append(
+                    (
+                        origin,
+                        m.Welcome(message.id, m.PROTOCOL_VERSION, self.cluster, self.identity.node, "node", version),
+                    )
+                )
+            case m.MapRequest():
+                self._out.direct.append((origin, self._map_answer(message.id)))
+            case m.StatusRequest():
+                self._out.direct.append((origin, m.StatusAnswer(message.id, _encode(self.figures()))))
+
+    def from_peer(self, frame: Peers) -> None:
+        """One frame of another node; dropped unless it is meant for this cluster and this folder (rule 1)."""
+        if frame.cluster != self.cluster or frame.incarnation != self.identity.incarnation:
+            self.counts["peer frames for another"] = self.counts.get("peer frames for another", 0) + 1
+            return
+        for message in frame.messages:
+            if isinstance(message, AppendRequest | AppendReply | VoteRequest | VoteReply | TimeoutNow):
+                self.host.step(message, frame.sender)
+            elif isinstance(message, Forward):
+                route = Route(frame.sender, message.origin)
+                for group in message.groups:
+                    self._take(group, route, pass_on=False)
+            elif isinstance(message, Forwarded):
+                for answer in message.answers:
+                    self.service.answers.setdefault(Route(_NOBODY, message.origin), []).append(answer)
+            else:
+                self.transfers.receive(message)
+
+    def from_coordinator(self, message: CoordinatorMessage) -> None:
+        """One message of the coordinator."""
+        self._count(message)
+        match message:
+            case m.Registered():
+                self.cluster = message.cluster
+                self.registration.welcomed()
+                self.follower.snapshot_arrived(message.map)
+            case m.RegisterRefused():
+                self._out.stop = message.what
+            case m.Heard():
+                self.registration.heard(message)
+            case m.MapAnswer():
+                self.follower.snapshot_arrived(message.map)
+            case m.CreateReplica() | m.DropShard():
+                if message.incarnation == self.identity.incarnation:
+                    self._order(message)
+            case m.ChangeMember():
+                self._change_member(message)
+            case m.TransferLeader():
+                hosted = self.host.hosted.get(message.shard)
+                if hosted is not None:
+                    self.host.touch(hosted).transfer(message.target)
+
+    def broadcast(self, message: MapDelta | Beacon) -> None:
+        """One message of the coordinator's broadcast."""
+        self._count(message)
+        self.follower.heard(message)
+
+    def turn(self) -> Turn:
+        """End the turn."""
+        self.service.propose()
+        effects, wanted = self.host.turn()
+        for hosted, member in wanted:
+            self.transfers.want(hosted, member)
+        for shard, replica in self.host.destroyed:
+            self.registration.dropped(shard, replica)
+        self.host.destroyed.clear()
+        self._store_map(effects)
+        self._note_leading()
+        out, self._out = self._out, _Outbox()
+        answers = self._answers(effects)
+        self._forward(effects)
+        return Turn(effects, answers + out.direct, out.coordinator, out.events, out.stop)
+
+    def hand_over(self) -> bool:
+        """Ask another voter to lead each shard that is led here (a clean stop). True when none is left."""
+        leading = [one for one in self.host.hosted.values() if one.replica.role is Role.LEADER]
+        for hosted in leading:
+            replica = self.host.touch(hosted)
+            behind_first = sorted(replica.progress(), key=lambda peer: peer[1])
+            for target, _ in reversed(behind_first):
+                if target != replica.id and replica.transfer(target):
+                    break
+        return not leading
+
+    def addresses(self) -> dict[NodeId, tuple[str, int]]:
+        """Every other node of the map: where it listens, and its folder's incarnation."""
+        shard_map = self.follower.map
+        if shard_map is None:
+            return {}
+        return {
+            node.node: (node.address, node.incarnation)
+            for node in shard_map.nodes.values()
+            if node.node != self.identity.node
+        }
+
+    def figures(self) -> dict[str, object]:
+        """For people and tests: what this node is and has done."""
+        hosted = self.host.hosted
+        shards = {
+            str(shard): {
+                "replica": one.replica.id,
+                "role": one.replica.role.name.lower(),
+                "term": one.replica.term,
+                "applied": one.replica.applied,
+                "committed": one.replica.committed,
+                "sessions": len(one.machine.sessions) if one.machine else 0,
+            }
+            for shard, one in hosted.items()
+        }
+        shard_map = self.follower.map
+        return {
+            "node": self.identity.node,
+            "role": "node",
+            "map_version": shard_map.version if shard_map else 0,
+            "registered": self.registration.registered,
+            "leading": sum(one.replica.role is Role.LEADER for one in hosted.values()),
+            "reads": self.service.reads_served,
+            "writes": self.service.writes_applied,
+            "messages": dict(self.counts),
+            "transfers": self.transfers.progress(),
+            "shards": shards,
+            **self.gauges,
+        }
+
+    # Requests -------------------------------------------------------------------------------------------------------
+
+    def _requests(self, frame: Requests, route: Route) -> None:
+        if frame.cluster and frame.cluster != self.cluster:
+            for group in frame.groups:
+                self.service.refuse(group, route, Reason.BAD_REQUEST, "this node belongs to another cluster")
+            return
+        for group in frame.groups:
+            self._take(group, route, pass_on=frame.forwarding)
+
+    def _take(self, group: Group, route: Route, *, pass_on: bool) -> None:
+        shard_map = self.follower.map
+        info = shard_map.shards.get(group.shard) if shard_map is not None else None
+        leading = info.leading() if info is not None else None
+        self.service.take(group, route, leading.node if leading else _NOBODY, info, pass_on=pass_on)
+
+    def _answers(self, effects: Effects) -> list[tuple[bytes, Message]]:
+        answers, self.service.answers = self.service.answers, {}
+        version = self.follower.map.version if self.follower.map else 0
+        direct: list[tuple[bytes, Message]] = []
+        for route, given in answers.items():
+            if route.node:
+                self._send(effects, route.node, Forwarded(route.origin, tuple(given)))
+            else:
+                direct.append((route.origin, Answers(version, self.identity.node, tuple(given))))
+        return direct
+
+    def _forward(self, effects: Effects) -> None:
+        forwards, self.service.forwards = self.service.forwards, {}
+        version = self.follower.map.version if self.follower.map else 0
+        for leader, origins in forwards.items():
+            for origin, groups in origins.items():
+                self._send(effects, leader, Forward(origin, version, tuple(groups)))
+
+    def _send(self, effects: Effects, node: NodeId, message: PeerMessage) -> None:
+        info = self.follower.map.nodes.get(node) if self.follower.map else None
+        effects.messages.setdefault((node, info.incarnation if info else 0), []).append(message)
+
+    # Map and orders ---------------------------------------------------------------------------------------------------
+
+    def _order(self, order: m.CreateReplica | m.DropShard) -> None:
+        if isinstance(order, m.CreateReplica):
+            info = order.info
+            if self.host.create(order.replica, info):
+                self._out.events.append(f"shard {info.shard}: replica {order.replica} created")
+            return
+        hosted = self.host.replica(order.replica)
+        if hosted is None:
+            if self.host.settled(order.replica):
+                self.registration.dropped(order.shard, order.replica)
+            return
+        self._out.events.append(f"shard {order.shard}: replica {order.replica} dropped with its table")
+        self.host.destroy(hosted)
+
+    def _change_member(self, order: m.ChangeMember) -> None:
+        hosted = self.host.hosted.get(order.shard)
+        if hosted is None or hosted.replica.role is not Role.LEADER:
+            return
+        replica = self.host.touch(hosted)
+        if order.action == "remove" and not replica.quorum_without(order.member.replica):
+            self._out.events.append(f"shard {order.shard}: {order.member.replica} stays, no quorum would be left")
+            return
+        refusal = replica.propose_membership(order.action, order.member, order.expected)
+        what = f"shard {order.shard}: {order.action} replica {order.member.replica} on {order.member.node}"
+        self._out.events.append(f"{what}: {refusal}" if refusal else what)
+
+    def _map_answer(self, request: int) -> Message:
+        shard_map = self.follower.map
+        if shard_map is None:
+            return m.AdminRefused(request, "Unavailable", "this node has no shard map yet", 0)
+        return m.MapAnswer(request, shard_map.snapshot())
+
+    def _store_map(self, effects: Effects) -> None:
+        """Keep the newest map, so that a restart without a coordinator still knows its peers."""
+        shard_map = self.follower.map
+        if shard_map is not None and (shard_map.incarnation, shard_map.version) != self._stored_version:
+            self._stored_version = (shard_map.incarnation, shard_map.version)
+            effects.changes[MAP_ROW] = _encode(shard_map.snapshot())
+
+    def _note_leading(self) -> None:
+        leading = sum(one.replica.role is Role.LEADER for one in self.host.hosted.values())
+        if leading != self._leading:
+            self._leading = leading
+            self._out.events.append(f"leads {leading} of {len(self.host.hosted)} shards here")
+
+    def _count(self, message: Message) -> None:
+        name = type(message).__name__
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+
+def make_machine(rows: Rows, replica: ReplicaId, descriptor: records.Descriptor) -> ShardMachine:
+    """The machine of one replica, with its table's partitioner."""
+    partitioner = Partitioner(descriptor.info.partitioner)
+    return ShardMachine(replica, descriptor, rows, partial(partition_key, partitioner), partial(user_key, partitioner))

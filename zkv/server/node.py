@@ -1,0 +1,195 @@
+"""The node's process: the turn as a list.
+
+Drain every socket, read the clock, tick, hand over what came, end the turn; then send, begin the flush, answer, and
+only then write to the engine: the more load, the larger each batch, with no timer.
+"""
+
+import gc
+import logging
+import signal
+from random import SystemRandom
+from types import FrameType
+
+import msgspec
+import zmq
+
+from zkv import limits
+from zkv.core.cluster.frames import Answers
+from zkv.core.message import Message
+from zkv.core.node.host import LostState
+from zkv.core.node.node import Node, Turn
+from zkv.core.node.registration import Identity
+from zkv.core.raft.ready import Timing
+from zkv.core.raft.replica import Role
+from zkv.errors import BadFrame, StorageError
+from zkv.ids import NodeId
+from zkv.net import drain, sockets
+from zkv.net.clock import now_ms
+from zkv.server.coordinator_link import CoordinatorLink
+from zkv.server.disk import Disk
+from zkv.server.gauges import Gauges
+from zkv.server.peers import PeerLinks
+from zkv.server.settings import NodeSettings
+from zkv.wire import codec
+
+_POLL_MS = 20
+_HAND_OVER_MS = 3_000
+_ANSWER_BYTES_MAX = limits.FRAME_BYTES_MAX - 64 * 1024
+
+_REJOIN = "move the folder away and start the node again: it rejoins empty (docs/operations.md)"
+
+log = logging.getLogger("zkv.node")
+
+
+class NodeProcess:
+    """One running node. `run` returns when it has stopped cleanly; raises ZkvError in words for its user."""
+
+    def __init__(self, settings: NodeSettings) -> None:
+        self.settings = settings
+        self.context = sockets.context()
+        self.router = sockets.router(self.context, settings.listen)
+        self.disk = Disk(
+            settings.data,
+            name=settings.id,
+            role="node",
+            engine=settings.engine,
+            threaded=settings.flush == "thread",
+        )
+        folder = self.disk.folder
+        address = settings.advertise or settings.listen
+        identity = Identity(NodeId(settings.id), folder.incarnation, address, settings.zone, settings.weight)
+        self.node = Node(identity, folder.cluster, self.disk.engine, SystemRandom(), Timing())
+        self.peers = PeerLinks(self.context, identity.node)
+        self.link = CoordinatorLink(self.context, settings.join)
+        self.gauges = Gauges(self.disk)
+        self.bad_frames = 0
+        self.unread_answers = 0
+        self._map_version = (-1, -1)
+        self._stopping_since: int | None = None
+        self._again = False
+        self._poller = zmq.Poller()
+        for source in (self.router, self.disk.flusher, *self.link.sockets()):
+            self._poller.register(source, zmq.POLLIN)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then hand leadership over and stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        try:
+            self.node.load(self.disk.recovered.replicas, now_ms())
+        except LostState as lost:
+            raise StorageError(f"{self.disk.folder.path}: {lost}", advice=_REJOIN) from lost
+        self.disk.folder.write_pid()
+        gc.collect()
+        gc.freeze()
+        log.info("node %s serves at %s", self.settings.id, self.settings.listen)
+        while not self._stopped():
+            self._turn()
+        self._close()
+
+    def _turn(self) -> None:
+        ready = dict(self._poller.poll(0 if self._again else _POLL_MS))
+        clients = drain.drain_router(self.router) if self.router in ready else []
+        from_coordinator, broadcasts = self.link.drain(ready)
+        now = now_ms()  # after the last message was received (rule 8)
+        node = self.node
+        node.tick(now)
+        if self.disk.flushed():
+            node.host.persisted()
+        for peer, body in clients:
+            self._take(peer, body)
+        for body in from_coordinator:
+            self._heed(body)
+        for body in broadcasts:
+            self._hear(body)
+        if self._stopping_since is not None:
+            node.hand_over()
+        self._do(node.turn(), now)
+        self.disk.tend(node.host, now)
+        node.service.disk_full = self.disk.full
+        self.gauges.tend(node, now)
+
+    def _do(self, turn: Turn, now: int) -> None:
+        effects, cluster = turn.effects, self.node.cluster
+        for to, messages in effects.messages.items():
+            self.peers.send(cluster, to, messages)
+        self.disk.write(effects, now)
+        for peer, message in turn.answers:
+            self._answer(peer, message)
+        for to, messages in effects.bulk.items():
+            self.peers.send(cluster, to, messages, bulk=True)
+        self.disk.apply(effects)
+        if effects.flush_engine:
+            self.node.host.engine_flushed()
+        self._again = effects.flush_engine
+        for message in turn.coordinator:
+            self.link.tell(codec.encode(message))
+        for event in turn.events:
+            log.info("%s", event)
+        if turn.stop:
+            raise StorageError(f"the coordinator refuses this node: {turn.stop}", advice="see docs/operations.md")
+        self._follow_map()
+
+    def _take(self, peer: bytes, body: bytes) -> None:
+        try:
+            message = codec.decode_to_node(body)
+        except BadFrame:
+            self.bad_frames += 1
+            return
+        if isinstance(message, codec.Peers):
+            self.node.from_peer(message)
+        else:
+            self.node.from_client(peer, message)
+
+    def _heed(self, body: bytes) -> None:
+        try:
+            self.node.from_coordinator(codec.decode_from_coordinator(body))
+        except BadFrame:
+            self.bad_frames += 1
+
+    def _hear(self, body: bytes) -> None:
+        try:
+            self.node.broadcast(codec.decode_broadcast(body))
+        except BadFrame:
+            self.bad_frames += 1
+
+    def _answer(self, peer: bytes, message: Message) -> None:
+        body = codec.encode(message)
+        if len(body) > _ANSWER_BYTES_MAX and isinstance(message, Answers) and len(message.answers) > 1:
+            middle = len(message.answers) // 2
+            self._answer(peer, msgspec.structs.replace(message, answers=message.answers[:middle]))
+            self._answer(peer, msgspec.structs.replace(message, answers=message.answers[middle:]))
+        elif not drain.answer(self.router, peer, body):
+            self.unread_answers += 1
+
+    def _follow_map(self) -> None:
+        """What hangs on the map: links, the broadcast's address, the cluster's id in the folder."""
+        shard_map = self.node.follower.map
+        if shard_map is None or (shard_map.incarnation, shard_map.version) == self._map_version:
+            return
+        self._map_version = (shard_map.incarnation, shard_map.version)
+        self.peers.learn(self.node.addresses())
+        for source in self.link.follow(shard_map.publishers):
+            self._poller.register(source, zmq.POLLIN)
+        if self.node.cluster and not self.disk.folder.cluster:
+            self.disk.folder.set_cluster(self.node.cluster)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self._stopping_since is None:
+            self._stopping_since = now_ms()
+
+    def _stopped(self) -> bool:
+        """Whether a stop was asked for and leadership is handed over, or that took too long."""
+        if self._stopping_since is None:
+            return False
+        leads = any(one.replica.role is Role.LEADER for one in self.node.host.hosted.values())
+        return not leads or now_ms() - self._stopping_since > _HAND_OVER_MS
+
+    def _close(self) -> None:
+        log.info("node %s stops", self.settings.id)
+        self.peers.close(clean=True)
+        self.link.close()
+        sockets.close(self.router, clean=True)
+        self.context.term()
+        self.disk.close()

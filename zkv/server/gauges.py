@@ -5,7 +5,7 @@ import resource
 from pathlib import Path
 
 from zkv.core.node.node import Node
-from zkv.server.disk import Disk
+from zkv.server.store import Store
 
 _LOOK_MS = 1_000
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -15,8 +15,8 @@ _STATM = Path("/proc/self/statm")
 class Gauges:
     """Renewed once a second."""
 
-    def __init__(self, disk: Disk) -> None:
-        self._disk = disk
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._looked_ms = 0
         self._reads = 0
         self._writes = 0
@@ -30,10 +30,10 @@ class Gauges:
         node.gauges = {
             "pid": os.getpid(),
             "memory_bytes": memory_bytes(),
-            "log_bytes": self._disk.log.size_bytes,
-            "engine_bytes": self._disk.engine.size_bytes(),
-            "flushes": self._disk.flushes,
-            "disk_full": self._disk.full,
+            "log_bytes": self._store.log.size_bytes,
+            "engine_bytes": self._store.engine.size_bytes(),
+            "flushes": self._store.flushes,
+            "disk_full": self._store.full,
             "reads_per_s": round((reads - self._reads) * 1000 / since),
             "writes_per_s": round((writes - self._writes) * 1000 / since),
         }

@@ -26,17 +26,15 @@ from zkv.ids import NodeId
 from zkv.net import drain, sockets
 from zkv.net.clock import now_ms
 from zkv.server.coordinator_link import CoordinatorLink
-from zkv.server.disk import Disk
 from zkv.server.gauges import Gauges
 from zkv.server.peers import PeerLinks
 from zkv.server.settings import NodeSettings
+from zkv.server.store import REJOIN, Store
 from zkv.wire import codec
 
 _POLL_MS = 20
 _HAND_OVER_MS = 3_000
 _ANSWER_BYTES_MAX = limits.FRAME_BYTES_MAX - 64 * 1024
-
-_REJOIN = "move the folder away and start the node again: it rejoins empty (docs/operations.md)"
 
 log = logging.getLogger("zkv.node")
 
@@ -48,27 +46,27 @@ class NodeProcess:
         self.settings = settings
         self.context = sockets.context()
         self.router = sockets.router(self.context, settings.listen)
-        self.disk = Disk(
+        self.store = Store(
             settings.data,
             name=settings.id,
             role="node",
             engine=settings.engine,
             threaded=settings.flush == "thread",
         )
-        folder = self.disk.folder
+        folder = self.store.folder
         address = settings.advertise or settings.listen
         identity = Identity(NodeId(settings.id), folder.incarnation, address, settings.zone, settings.weight)
-        self.node = Node(identity, folder.cluster, self.disk.engine, SystemRandom(), Timing())
+        self.node = Node(identity, folder.cluster, self.store.engine, SystemRandom(), Timing())
         self.peers = PeerLinks(self.context, identity.node)
         self.link = CoordinatorLink(self.context, settings.join)
-        self.gauges = Gauges(self.disk)
+        self.gauges = Gauges(self.store)
         self.bad_frames = 0
         self.unread_answers = 0
         self._map_version = (-1, -1)
         self._stopping_since: int | None = None
         self._again = False
         self._poller = zmq.Poller()
-        for source in (self.router, self.disk.flusher, *self.link.sockets()):
+        for source in (self.router, self.store.flusher, *self.link.sockets()):
             self._poller.register(source, zmq.POLLIN)
 
     def run(self) -> None:
@@ -76,10 +74,10 @@ class NodeProcess:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         try:
-            self.node.load(self.disk.recovered.replicas, now_ms())
+            self.node.load(self.store.recovered.replicas, now_ms())
         except LostState as lost:
-            raise StorageError(f"{self.disk.folder.path}: {lost}", advice=_REJOIN) from lost
-        self.disk.folder.write_pid()
+            raise StorageError(f"{self.store.folder.path}: {lost}", advice=REJOIN) from lost
+        self.store.folder.write_pid()
         gc.collect()
         gc.freeze()
         log.info("node %s serves at %s", self.settings.id, self.settings.listen)
@@ -94,7 +92,7 @@ class NodeProcess:
         now = now_ms()  # after the last message was received (rule 8)
         node = self.node
         node.tick(now)
-        if self.disk.flushed():
+        if self.store.flushed():
             node.host.persisted()
         for peer, body in clients:
             self._take(peer, body)
@@ -105,20 +103,20 @@ class NodeProcess:
         if self._stopping_since is not None:
             node.hand_over()
         self._do(node.turn(), now)
-        self.disk.tend(node.host, now)
-        node.service.disk_full = self.disk.full
+        self.store.tend(node.host, now)
+        node.service.disk_full = self.store.full
         self.gauges.tend(node, now)
 
     def _do(self, turn: Turn, now: int) -> None:
         effects, cluster = turn.effects, self.node.cluster
         for to, messages in effects.messages.items():
             self.peers.send(cluster, to, messages)
-        self.disk.write(effects, now)
+        self.store.write(effects, now)
         for peer, message in turn.answers:
             self._answer(peer, message)
         for to, messages in effects.bulk.items():
             self.peers.send(cluster, to, messages, bulk=True)
-        self.disk.apply(effects)
+        self.store.apply(effects)
         if effects.flush_engine:
             self.node.host.engine_flushed()
         self._again = effects.flush_engine
@@ -171,8 +169,8 @@ class NodeProcess:
         self.peers.learn(self.node.addresses())
         for source in self.link.follow(shard_map.publishers):
             self._poller.register(source, zmq.POLLIN)
-        if self.node.cluster and not self.disk.folder.cluster:
-            self.disk.folder.set_cluster(self.node.cluster)
+        if self.node.cluster and not self.store.folder.cluster:
+            self.store.folder.set_cluster(self.node.cluster)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -192,4 +190,4 @@ class NodeProcess:
         self.link.close()
         sockets.close(self.router, clean=True)
         self.context.term()
-        self.disk.close()
+        self.store.close()

@@ -257,7 +257,7 @@ class Host(Generic[M]):
     # Birth and death of replicas ----------------------------------------------------------------------------------
 
     def create(self, replica: ReplicaId, info: ShardInfo) -> bool:
-        """Bring a replica of a new shard into being: rows on disk first, then its log. False: it may not be (rule 22)."""
+        """Bring a replica of a new shard into being: rows on disk, then its log. False: it may not be (rule 22)."""
         if info.shard in self.hosted or self._buried(info.shard, replica):
             return False
         if replica in self._creating:

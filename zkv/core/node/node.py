@@ -1,8 +1,8 @@
 """A data node: what clients, peers and the coordinator say, in; what to do, out.
 
 The shell drains its sockets, reads the clock, calls `tick`, hands over every message, calls `turn` and does what the
-`Turn` says, in its order. Requests go to `Service`, replicas live in `Host`; here are the map, the coordinator's orders,
-and who is who.
+`Turn` says, in its order. Requests go to `Service`, replicas live in `Host`; here are the map, the coordinator's
+orders, and who is who.
 """
 
 from collections.abc import Mapping

@@ -243,7 +243,8 @@ class Service:
                 self._lost(write, EFFECT_NONE)
             return
         queue.proposed[entry.index] = (entry.term, writes)
-        assert hosted is not None and hosted.machine is not None
+        assert hosted is not None
+        assert hosted.machine is not None
         majority = len(hosted.machine.info.membership.voters) // 2 + 1
         for write in writes:
             if 0 < write.group.copies < majority:

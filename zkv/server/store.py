@@ -10,10 +10,12 @@ from zkv.core.raft.messages import LogBatch
 from zkv.core.raft.ready import EntryId
 from zkv.ids import ReplicaId
 from zkv.server.flusher import Flusher
+from zkv.storage.disk import DiskFull
 from zkv.storage.folder import Folder
-from zkv.storage.log import DiskFull, Log
+from zkv.storage.log import Log
 from zkv.storage.open_engine import open_engine
 
+REJOIN = "move the folder away and start again: it rejoins empty (docs/operations.md)"
 _SPACE_LOOK_MS = 500
 _VOUCH_MS = 1_000
 
@@ -25,7 +27,7 @@ class Checkpointed(Protocol):
     def checkpoint(self, points: Mapping[ReplicaId, EntryId]) -> LogBatch: ...
 
 
-class Disk:
+class Store:
     """Everything one process writes. Opening it raises StorageError in the words that the user sees."""
 
     def __init__(self, path: Path, *, name: str, role: str, engine: str, threaded: bool) -> None:

@@ -1,0 +1,114 @@
+"""The coordinator's process: takes registrations, reports and admin requests; publishes each committed change."""
+
+import gc
+import logging
+import signal
+from random import SystemRandom
+from types import FrameType
+
+import zmq
+
+from zkv.core.cluster.frames import Peers
+from zkv.core.node.coordination import Coordination, CoordinatorTurn, member_of
+from zkv.core.node.host import LostState
+from zkv.core.raft.ready import Timing
+from zkv.errors import BadFrame, StorageError
+from zkv.net import drain, sockets
+from zkv.net.clock import now_ms
+from zkv.server.settings import CoordinatorSettings
+from zkv.server.store import REJOIN, Store
+from zkv.wire import codec
+
+_POLL_MS = 20
+
+log = logging.getLogger("zkv.coordinator")
+
+
+class CoordinatorProcess:
+    """One running coordinator. `run` returns when it has stopped cleanly; raises ZkvError in words for its user."""
+
+    def __init__(self, settings: CoordinatorSettings) -> None:
+        self.settings = settings
+        self.context = sockets.context()
+        self.router = sockets.router(self.context, settings.listen)
+        self.publisher = sockets.publisher(self.context, settings.publish)
+        self.store = Store(settings.data, name=settings.id, role="coordinator", engine=settings.engine, threaded=False)
+        self.core = Coordination(
+            member_of(settings.id, self.store.folder.incarnation),
+            self.store.engine,
+            SystemRandom(),
+            Timing(),
+            coordinators=(settings.listen,),
+            publishers=(settings.publish,),
+        )
+        self.bad_frames = 0
+        self._stopping = False
+        self._again = False
+        self._poller = zmq.Poller()
+        for source in (self.router, self.publisher, self.store.flusher):
+            self._poller.register(source, zmq.POLLIN)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        try:
+            self.core.load(self.store.recovered.replicas, now_ms())
+        except LostState as lost:
+            raise StorageError(f"{self.store.folder.path}: {lost}", advice=REJOIN) from lost
+        self.store.folder.write_pid()
+        gc.collect()
+        gc.freeze()
+        log.info("coordinator %s serves at %s, publishes at %s", *self._where())
+        while not self._stopping:
+            self._turn()
+        self._close()
+
+    def _turn(self) -> None:
+        ready = dict(self._poller.poll(0 if self._again else _POLL_MS))
+        asked = drain.drain_router(self.router) if self.router in ready else []
+        subscribed = drain.drain(self.publisher) if self.publisher in ready else []
+        now = now_ms()
+        self.core.tick(now)
+        if self.store.flushed():
+            self.core.host.persisted()
+        for peer, body in asked:
+            self._take(peer, body)
+        if any(body[:1] == b"\x01" for body in subscribed):
+            self.core.logic.subscribed()
+        self._do(self.core.turn(), now)
+        self.store.tend(self.core.host, now)
+
+    def _take(self, peer: bytes, body: bytes) -> None:
+        try:
+            message = codec.decode_to_coordinator(body)
+        except BadFrame:
+            self.bad_frames += 1
+            return
+        if not isinstance(message, Peers):  # of another coordinator: the group has one member
+            self.core.logic.receive(peer, message)
+
+    def _do(self, turn: CoordinatorTurn, now: int) -> None:
+        self.store.write(turn.effects, now)
+        self.store.apply(turn.effects)
+        if turn.effects.flush_engine:
+            self.core.host.engine_flushed()
+        self._again = turn.effects.flush_engine
+        for peer, message in turn.answers:
+            drain.answer(self.router, peer, codec.encode(message))
+        for news in turn.broadcasts:
+            drain.tell(self.publisher, codec.encode(news))
+
+    def _where(self) -> tuple[str, str, str]:
+        return self.settings.id, self.settings.listen, self.settings.publish
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._stopping = True
+
+    def _close(self) -> None:
+        log.info("coordinator %s stops", self.settings.id)
+        sockets.close(self.router, clean=True)
+        sockets.close(self.publisher, clean=True)
+        self.context.term()
+        self.store.close()

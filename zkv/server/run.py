@@ -1,0 +1,34 @@
+"""Processes from settings to exit status: the only place where an error ends a process."""
+
+import logging
+from collections.abc import Callable
+
+from zkv.errors import StartError, StorageError, ZkvError
+from zkv.server import exits
+from zkv.server.coordinator import CoordinatorProcess
+from zkv.server.node import NodeProcess
+from zkv.server.settings import CoordinatorSettings, NodeSettings
+
+log = logging.getLogger("zkv")
+
+
+def run_node(settings: NodeSettings) -> int:
+    """Run a node until it is told to stop. Returns its exit status; says why in one line where it is not 0."""
+    return _run(lambda: NodeProcess(settings).run())
+
+
+def run_coordinator(settings: CoordinatorSettings) -> int:
+    """Run a coordinator until it is told to stop. Returns its exit status."""
+    return _run(lambda: CoordinatorProcess(settings).run())
+
+
+def _run(serve: Callable[[], None]) -> int:
+    try:
+        serve()
+    except StorageError as error:
+        log.error("%s; %s", error.what, error.advice)
+        return exits.STORAGE
+    except (StartError, ZkvError) as error:
+        log.error("%s; %s", error.what, error.advice)
+        return exits.FAILED
+    return exits.OK

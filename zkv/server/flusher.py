@@ -1,0 +1,174 @@
+"""The flush beside the loop: one thread that does nothing but wait for the disk.
+
+The loop submits an encoded batch, goes on, and sees the completion on `fileno`, which it polls with its sockets. Its
+rule is that one batch is in flight at most; what comes up meanwhile gathers for the next. `InlineFlusher` flushes in
+`submit` and has the same face.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Protocol
+
+from zkv.errors import StorageError
+from zkv.storage.log import Log
+
+_WAKE = b"\x01\0\0\0\0\0\0\0"  # what an eventfd takes; a socket takes any bytes
+
+
+class Flush(Protocol):
+    """How a loop puts batches on disk. A ticket numbers each call, from 1 on; they finish in order."""
+
+    def submit(self, payload: bytes) -> int:
+        """Write and flush one encoded batch (`Log.encode`)."""
+        ...
+
+    def submit_checkpoint(self, payload: bytes) -> int:
+        """Begin the log anew with one encoded batch (`Log.checkpoint`)."""
+        ...
+
+    def fileno(self) -> int:
+        """Readable once something finished since the last `done`."""
+        ...
+
+    def done(self) -> int:
+        """The highest ticket that is on disk. Raises what the log raised: DiskFull, FlushFailed."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was submitted; then give everything but the log back."""
+        ...
+
+
+class _Bell:
+    """Something to poll that one thread rings and another answers."""
+
+    def __init__(self) -> None:
+        if hasattr(os, "eventfd"):
+            self._reader = self._writer = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        else:
+            ends = socket.socketpair()
+            for end in ends:
+                end.setblocking(False)
+            self._reader, self._writer = (end.detach() for end in ends)
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def ring(self) -> None:
+        try:
+            os.write(self._writer, _WAKE)
+        except BlockingIOError:  # it rings so loud already that nobody can miss it
+            return
+
+    def silence(self) -> None:
+        try:
+            os.read(self._reader, 4096)
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        for end in {self._reader, self._writer}:
+            os.close(end)
+
+
+class InlineFlusher:
+    """Flushes in `submit`, so the loop stands still meanwhile; nothing is handed over."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._bell = _Bell()
+        self._submitted = 0
+        self._done = 0
+        self._error: StorageError | None = None
+
+    def submit(self, payload: bytes) -> int:
+        return self._run(self._log.write, payload)
+
+    def submit_checkpoint(self, payload: bytes) -> int:
+        return self._run(self._log.checkpoint, payload)
+
+    def fileno(self) -> int:
+        return self._bell.fileno()
+
+    def done(self) -> int:
+        self._bell.silence()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        return self._done
+
+    def close(self) -> None:
+        self._bell.close()
+
+    def _run(self, job: Callable[[bytes], None], payload: bytes) -> int:
+        self._submitted += 1
+        if self._error is None:
+            try:
+                job(payload)
+                self._done = self._submitted
+            except StorageError as error:
+                self._error = error
+        self._bell.ring()
+        return self._submitted
+
+
+class Flusher:
+    """Flushes in a thread of its own. It takes the GIL only to fetch a batch, between file calls, and to ring.
+
+    When a call failed, `done` raises its error, and whatever was submitted after it is dropped unwritten: a log has no
+    gaps. After DiskFull the owner submits all of it again, from the failed call on.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._bell = _Bell()
+        self._jobs: SimpleQueue[tuple[Callable[[bytes], None], bytes, int] | None] = SimpleQueue()
+        self._submitted = 0
+        self._done = 0
+        self._error: StorageError | None = None
+        self._failed_at = 0  # tickets up to this one are not to be run
+        self._thread = threading.Thread(target=self._run, name="flush", daemon=True)
+        self._thread.start()
+
+    def submit(self, payload: bytes) -> int:
+        return self._put(self._log.write, payload)
+
+    def submit_checkpoint(self, payload: bytes) -> int:
+        return self._put(self._log.checkpoint, payload)
+
+    def fileno(self) -> int:
+        return self._bell.fileno()
+
+    def done(self) -> int:
+        self._bell.silence()
+        if self._error is not None:
+            error = self._error
+            self._failed_at = self._submitted
+            self._error = None
+            raise error
+        return self._done
+
+    def close(self) -> None:
+        self._jobs.put(None)
+        self._thread.join()
+        self._bell.close()
+
+    def _put(self, job: Callable[[bytes], None], payload: bytes) -> int:
+        self._submitted += 1
+        self._jobs.put((job, payload, self._submitted))
+        return self._submitted
+
+    def _run(self) -> None:
+        while (taken := self._jobs.get()) is not None:
+            job, payload, ticket = taken
+            if self._error is not None or ticket <= self._failed_at:
+                continue
+            try:
+                job(payload)
+                self._done = ticket
+            except StorageError as error:
+                self._error = error
+            self._bell.ring()

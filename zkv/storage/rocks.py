@@ -1,0 +1,139 @@
+"""The engine on RocksDB, through rocksdict in raw mode: bytes in, bytes out, no log of its own.
+
+Traps of rocksdict 0.3.29, all seen here: its errors are bare `Exception`s; `items()` and its kin end in silence at a
+damaged block (so scans use an iterator and ask its `status`); an iterator shows the rows as they were when it was made,
+whatever snapshot it was made from; one that lives keeps the folder locked after `close`; a batch can be written once.
+
+Measured (two cores, rows of 100 bytes): `flush` lets other threads run; it takes 2-3 ms for up to 1,000 rows, 14 ms for
+10,000, 70 ms for 100,000, and 15 us when there is nothing to flush; `get` 2 us, a scan 10 us and 1 us a row.
+"""
+
+import weakref
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import rocksdict
+
+from zkv.core.shard.rows import Changes
+from zkv.errors import StorageError
+from zkv.storage.faults import Damaged, DiskFull
+
+BLOCK_CACHE_BYTES = 32 * 1024 * 1024
+WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+WRITE_BUFFERS = 3
+OPEN_FILES_MAX = 256
+_SIZES = ("rocksdb.live-sst-files-size", "rocksdb.cur-size-all-mem-tables")
+
+Scan = Generator[tuple[bytes, bytes], None, None]
+
+
+class RocksEngine:
+    """Rows in one column family. Fits `zkv.storage.engine.Engine`.
+
+    Without a log, what a crash leaves is what was flushed, by `flush` or because a write buffer was full. RocksDB flushes
+    write buffers in the order in which they were filled, and splits no batch between two: so whole batches, in order.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = rocksdict.Rdict(str(folder), _options())
+        except Exception as error:  # rocksdict raises nothing narrower, here and below
+            raise _fault(error) from error
+        self._write = rocksdict.WriteOptions()
+        self._write.disable_wal = True
+        self._scans: weakref.WeakSet[Scan] = weakref.WeakSet()
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:
+            raise _fault(error) from error
+        return value
+
+    def scan(self, start: bytes, end: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        if start >= end:
+            return iter(())
+        bounds = rocksdict.ReadOptions()
+        bounds.set_iterate_lower_bound(start)
+        bounds.set_iterate_upper_bound(end)
+        try:
+            rows = self._db.iter(bounds)  # made now, so that it shows the rows as they are now
+            rows.seek_to_last() if reverse else rows.seek_to_first()
+        except Exception as error:
+            raise _fault(error) from error
+        scan = _walk(rows, reverse=reverse)
+        self._scans.add(scan)
+        return scan
+
+    def apply(self, changes: Changes) -> None:
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for key, value in changes.items():
+            if value is None:
+                delete(key)
+            else:
+                put(key, value)
+        try:
+            self._db.write(batch, self._write)
+        except Exception as error:
+            raise _fault(error) from error
+
+    def drop(self, start: bytes, end: bytes) -> None:
+        if start >= end:
+            return
+        try:
+            self._db.delete_range(start, end, self._write)
+        except Exception as error:
+            raise _fault(error) from error
+
+    def flush(self) -> None:
+        try:
+            self._db.flush()
+        except Exception as error:
+            raise _fault(error) from error
+
+    def size_bytes(self) -> int:
+        return sum(self._db.property_int_value(name) or 0 for name in _SIZES)
+
+    def close(self) -> None:
+        for scan in list(self._scans):
+            scan.close()
+        self._db.close()
+
+
+def _walk(rows: "rocksdict.RdictIter", *, reverse: bool) -> Scan:
+    try:
+        step = rows.prev if reverse else rows.next
+        while rows.valid():
+            yield rows.key(), rows.value()
+            step()
+        rows.status()
+    except Exception as error:
+        raise _fault(error) from error
+
+
+def _fault(error: Exception) -> StorageError:
+    what = f"the state engine failed: {error}"
+    if "No space left" in what:
+        return DiskFull(what)
+    return Damaged(what) if "Corruption" in what else StorageError(what)
+
+
+def _options() -> rocksdict.Options:
+    blocks = rocksdict.BlockBasedOptions()
+    blocks.set_block_cache(rocksdict.Cache(BLOCK_CACHE_BYTES))
+    blocks.set_cache_index_and_filter_blocks(True)  # else they grow with the data, outside of the cache's bound
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    blocks.set_bloom_filter(10, False)
+    options = rocksdict.Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(blocks)
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+    options.set_max_write_buffer_number(WRITE_BUFFERS)
+    options.set_max_open_files(OPEN_FILES_MAX)
+    options.set_max_background_jobs(2)
+    options.set_paranoid_checks(True)
+    options.set_max_log_file_size(1024 * 1024)
+    options.set_keep_log_file_num(2)
+    return options

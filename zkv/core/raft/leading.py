@@ -1,0 +1,342 @@
+"""What a leader knows and does beside its log: feed peers, count copies, hold the lease, hand over.
+
+Made when a replica is elected and thrown away with the role, so nothing of it can outlive its term.
+"""
+
+from typing import NamedTuple
+
+from zkv import limits
+from zkv.core.raft.log import Log
+from zkv.core.raft.messages import AppendReply, AppendRequest, Entry, Membership, TimeoutNow
+from zkv.core.raft.progress import Phase, Progress
+from zkv.core.raft.quorum import majority, reached
+from zkv.core.raft.reads import ReadState, ReadTicket, Rounds
+from zkv.core.raft.ready import Ready, Timing
+from zkv.ids import ReplicaId, ShardId
+
+
+class Name(NamedTuple):
+    """Who speaks: put on every message."""
+
+    shard: ShardId
+    replica: ReplicaId
+    term: int
+
+
+class Beat:
+    """When a leader must speak although it has no entry to send.
+
+    A commit is told with the next append. If none goes within a tenth of a heartbeat it is told by itself: followers
+    then apply it soon, and under load it never costs a message.
+    """
+
+    __slots__ = ("_heartbeat_ms", "_tell_ms", "heartbeat", "heartbeat_at_ms", "tell", "tell_at_ms")
+
+    def __init__(self, timing: Timing, now_ms: int) -> None:
+        self._heartbeat_ms = timing.heartbeat_ms
+        self._tell_ms = max(timing.heartbeat_ms // 10, 1)
+        self.heartbeat_at_ms = now_ms + timing.heartbeat_ms
+        self.tell_at_ms: int | None = None
+        self.heartbeat = False
+        self.tell = False
+
+    @property
+    def due_ms(self) -> int:
+        """When `tick` next has something to do."""
+        return self.heartbeat_at_ms if self.tell_at_ms is None else min(self.heartbeat_at_ms, self.tell_at_ms)
+
+    def tick(self, now_ms: int) -> None:
+        """Note what is due; the next `ready` sends it."""
+        if self.tell_at_ms is not None and now_ms >= self.tell_at_ms:
+            self.tell = True
+            self.tell_at_ms = None
+        if now_ms >= self.heartbeat_at_ms:
+            self.heartbeat = True
+            self.heartbeat_at_ms = now_ms + self._heartbeat_ms
+
+    def commit_moved(self, now_ms: int) -> None:
+        """Followers shall hear of it, not later than in a moment."""
+        if self.tell_at_ms is None:
+            self.tell_at_ms = now_ms + self._tell_ms
+
+
+class Handover:
+    """Giving the lead away (rule 10). `ordered`: a TimeoutNow left in this term, so the lease is gone for all of it."""
+
+    __slots__ = ("deadline_ms", "ordered", "sent", "target")
+
+    def __init__(self) -> None:
+        self.target: ReplicaId | None = None  # None: nothing is under way
+        self.deadline_ms = 0
+        self.sent = False  # the present target's first TimeoutNow
+        self.ordered = False
+
+
+class Envelope:
+    """What all messages of one round have in common."""
+
+    __slots__ = ("_lease", "_log", "_name", "_round", "_since_ms", "_tuples")
+
+    def __init__(self, name: Name, log: Log, *, round_: int, since_ms: int, lease: bool) -> None:
+        self._name = name
+        self._log = log
+        self._round = round_
+        self._since_ms = since_ms
+        self._lease = lease
+        self._tuples: dict[int, tuple[Entry, ...]] = {}  # by the index before: peers mostly get the same entries
+
+    def feed(self, peer: Progress, out: Ready) -> bool:
+        """Send the peer what it may have now. Whether anything went."""
+        log = self._log
+        fed = False
+        while peer.may_send(log):
+            after = peer.next - 1
+            term = log.term_at(after)
+            if term is None:
+                self._fall_behind(peer, out)
+                break
+            entries = self._tuples.get(after)
+            if entries is None:
+                entries = self._tuples[after] = log.take(after, limits.APPEND_BYTES_MAX)
+            self._post(peer, after, term, entries, out)
+            peer.sent(after + len(entries))
+            fed = True
+        return fed
+
+    def heartbeat(self, peer: Progress, out: Ready) -> None:
+        """An append without entries. It names the last entry sent, so that the answer shows whether one was lost."""
+        after = peer.next - 1
+        term = self._log.term_at(after)
+        if term is None:
+            after = term = 0  # before every log: accepted by all, and the answer tells how far the peer is
+        self._post(peer, after, term, (), out)
+
+    def _fall_behind(self, peer: Progress, out: Ready) -> None:
+        """The peer needs what is no longer held: a snapshot, if anybody is there to take it."""
+        if peer.recent(self._since_ms):
+            peer.phase = Phase.SNAPSHOT
+            out.snapshots.append(peer.member)
+        else:
+            peer.probe_from(peer.next, paused=True)
+
+    def _post(self, peer: Progress, after: int, term: int, entries: tuple[Entry, ...], out: Ready) -> None:
+        commit = self._log.committed
+        peer.told_commit = commit
+        shard, own, own_term = self._name
+        echo_ms = peer.stamp_ms if self._lease else -1
+        target = peer.member.replica
+        message = AppendRequest(
+            shard, own, target, own_term, after, term, commit, self._round, echo_ms, entries
+        )  # positional: twice as fast, and this is made for each peer in each turn
+        out.messages.append((peer.member, message))
+
+
+class Leadership:
+    """One leader in one term.
+
+    `term_start` is the index of its first entry: once that is committed, everything before it is.
+    """
+
+    __slots__ = (
+        "_alone",
+        "_log",
+        "_name",
+        "_patient_until_ms",
+        "_timing",
+        "_votes",
+        "_voting",
+        "beat",
+        "handover",
+        "peers",
+        "rounds",
+        "term_start",
+    )
+
+    def __init__(self, name: Name, log: Log, membership: Membership, timing: Timing, now_ms: int) -> None:
+        """`log` ends before the term's first entry, which the caller appends next."""
+        self._name = name
+        self._log = log
+        self._timing = timing
+        self.term_start = log.last.index + 1
+        self.peers: dict[ReplicaId, Progress] = {}
+        self.rounds = Rounds()
+        self.beat = Beat(timing, now_ms)
+        self.handover = Handover()
+        self._patient_until_ms = now_ms
+        self.use(membership, now_ms)
+
+    def use(self, membership: Membership, now_ms: int) -> list[Progress]:
+        """Count by this membership from now on; the peers that are no longer in it."""
+        own = self._name.replica
+        members = {member.replica: member for member in (*membership.voters, *membership.learners)}
+        gone = [peer for replica, peer in self.peers.items() if replica not in members]
+        next_index = self._log.last.index + 1
+        self.peers = {
+            replica: self.peers.get(replica) or Progress(member, next_index=next_index, now_ms=now_ms)
+            for replica, member in members.items()
+            if replica != own
+        }
+        voters = [member.replica for member in membership.voters]
+        self._votes = own in voters
+        self._voting = [self.peers[replica] for replica in voters if replica != own]
+        self._alone = voters == [own]
+        if self.handover.target is not None and self.handover.target not in voters:
+            self.handover.target = None
+        self._count_rounds()
+        return gone
+
+    # Time
+
+    def tick(self, now_ms: int) -> None:
+        """Note which heartbeats are due; end a handover that took too long."""
+        self.beat.tick(now_ms)
+        if self.handover.target is not None and now_ms >= self.handover.deadline_ms:
+            self.handover.target = None
+
+    def stalled(self, until_ms: int) -> None:
+        """This process was stopped: answers may wait in its queue, so the quorum is judged only after `until_ms`."""
+        self._patient_until_ms = until_ms
+
+    def has_quorum(self, now_ms: int) -> bool:
+        """Whether a majority of the voters answered within an election timeout (check-quorum, Raft 9.6)."""
+        if now_ms < self._patient_until_ms:
+            return True
+        heard = [peer.heard_ms for peer in self._voting]
+        if self._votes:
+            heard.append(now_ms)
+        return now_ms - reached(heard) < self._timing.election_ms_min
+
+    # Answers
+
+    def on_reply(self, reply: AppendReply, now_ms: int) -> bool:
+        """Take an answer of this term. False if it tells nothing that still matters."""
+        peer = self.peers.get(reply.sender)
+        if peer is None or not 0 <= reply.round <= self.rounds.current or reply.match > self._log.last.index:
+            return False
+        peer.heard_ms = now_ms
+        if reply.round > peer.round:
+            peer.round = reply.round
+            peer.stamp_ms = reply.stamp_ms
+            self._count_rounds()
+        if not reply.accepted:
+            return peer.refused(reply.match, self._next_after(reply))
+        peer.accepted(reply.match)
+        if peer.phase is Phase.PROBE or (peer.phase is Phase.SNAPSHOT and peer.match >= self._log.start.index):
+            peer.flows()
+        return True
+
+    def _next_after(self, refusal: AppendReply) -> int:
+        """Where to go on after a refusal: behind the last entry at which the two logs may agree.
+
+        Where that is older than what we hold, the result is at or below our start: then only a snapshot helps.
+        """
+        start = self._log.start
+        if refusal.hint_index < start.index:
+            return refusal.hint_index + 1
+        agreed = self._log.hint(refusal.hint_index, refusal.hint_term)
+        return agreed.index + 1 if agreed.term <= refusal.hint_term else start.index
+
+    def majority_holds(self) -> int:
+        """The last index that a majority of the voters holds on disk; the leader's own copy counts once it is."""
+        held = [peer.match for peer in self._voting]
+        if self._votes:
+            held.append(self._log.persisted)
+        return reached(held)
+
+    # Reads
+
+    def holds_lease(self, now_ms: int) -> bool:
+        """Whether nobody else can have been elected yet, and all that was committed before is applied (rule 8)."""
+        if self._log.applied < self.term_start or self.handover.ordered:
+            return False
+        return self._alone or now_ms < self.rounds.answered_sent_ms + self._timing.lease_ms
+
+    def ask_read(self) -> ReadTicket:
+        """A ticket for the next round. It waits for this term's first entry: only then is all older commit known."""
+        self.rounds.wanted = True
+        return ReadTicket(self._name.term, self.rounds.current + 1, max(self._log.committed, self.term_start))
+
+    def read_state(self, ticket: ReadTicket) -> ReadState:
+        """What became of a ticket of this term."""
+        if self.rounds.answered >= ticket.round and self._log.applied >= ticket.index:
+            return ReadState.READY
+        return ReadState.WAIT
+
+    # Members
+
+    def quorum_without(self, member: ReplicaId, now_ms: int) -> bool:
+        """Whether, of the voters without `member`, a majority is heard of and has caught up."""
+        since_ms = self._since(now_ms)
+        rest = [peer for peer in self._voting if peer.member.replica != member]
+        fit = sum(peer.recent(since_ms) and peer.level(self._log) for peer in rest)
+        stays = self._votes and member != self._name.replica
+        count = len(rest) + stays
+        return count > 0 and fit + stays >= majority(count)
+
+    def caught_up(self, member: ReplicaId, now_ms: int) -> bool:
+        """Whether the member may become a voter: heard of, and at most one append behind."""
+        peer = self.peers.get(member)
+        return peer is not None and peer.recent(self._since(now_ms)) and peer.level(self._log)
+
+    def hand_over(self, target: ReplicaId, now_ms: int) -> bool:
+        """Begin to hand the lead to a voter that answers. False if it cannot be, or another handover is under way."""
+        if self.handover.target is not None:
+            return self.handover.target == target
+        peer = self.peers.get(target)
+        if peer is None or peer not in self._voting or not peer.recent(self._since(now_ms)):
+            return False
+        self.handover.target = target
+        self.handover.deadline_ms = now_ms + self._timing.election_ms_min
+        self.handover.sent = False
+        return True
+
+    # Sending
+
+    def send(self, out: Ready, now_ms: int) -> None:
+        """Add to `out` what each peer must hear: entries, a heartbeat, the commit, a round that a read waits for."""
+        beat = self.beat
+        heartbeat, tell, asked = beat.heartbeat, beat.tell, self.rounds.wanted
+        if heartbeat or tell or asked or any(peer.may_send(self._log) for peer in self.peers.values()):
+            beat.heartbeat = beat.tell = False
+            envelope = self._envelope(now_ms)
+            for peer in self.peers.values():
+                fed = envelope.feed(peer, out)
+                untold = tell and peer.told_commit < self._log.committed
+                # A heartbeat goes beside an append, because a heartbeat's answer waits for no flush.
+                if heartbeat or (not fed and (asked or untold)):
+                    envelope.heartbeat(peer, out)
+            if self._alone:
+                self._count_rounds()
+        if self.handover.target is not None and (heartbeat or not self.handover.sent):
+            self._order(self.handover.target, out)
+
+    def farewell(self, gone: list[Progress], out: Ready, now_ms: int) -> None:
+        """Tell these peers the commit index once more, so that one that was removed may learn it."""
+        envelope = self._envelope(now_ms)
+        for peer in gone:
+            envelope.heartbeat(peer, out)
+
+    def _envelope(self, now_ms: int) -> Envelope:
+        lease = self.holds_lease(now_ms)
+        return Envelope(
+            self._name, self._log, round_=self.rounds.start(now_ms), since_ms=self._since(now_ms), lease=lease
+        )
+
+    def _order(self, target: ReplicaId, out: Ready) -> None:
+        """TimeoutNow, if the target's log is level. The lease ends here, before the message leaves."""
+        peer = self.peers[target]
+        if peer.match != self._log.last.index:
+            return
+        self.handover.sent = self.handover.ordered = True
+        shard, own, term = self._name
+        out.messages.append((peer.member, TimeoutNow(shard, own, target, term, self._log.last.index)))
+
+    def _since(self, now_ms: int) -> int:
+        """Who answered after this moment is alive."""
+        return now_ms - self._timing.election_ms_min
+
+    def _count_rounds(self) -> None:
+        answered = [peer.round for peer in self._voting]
+        if self._votes:
+            answered.append(self.rounds.current)
+        self.rounds.answer(reached(answered))

@@ -1,0 +1,560 @@
+"""One replica of one group: decides, never does (Raft: Ongaro and Ousterhout 2014, and Ongaro's thesis).
+
+It is fed by `tick`, `step`, `persisted` and `applied_to`, and asked by `ready` for what to write, send and apply. It
+knows no socket, clock, file or chance but what is handed in, and nothing of what the entries mean, memberships apart.
+Longer than other files because it is the one place where terms and roles change; what follows from a role is
+elsewhere: `leading` (peers, lease, handover), `elections`, `log`, `membership`, `reads`.
+"""
+
+from collections.abc import Sequence
+
+from zkv.core.raft.elections import NOBODY, Patience, Role, Standing, Tally, up_to_date
+from zkv.core.raft.leading import Leadership, Name
+from zkv.core.raft.log import Log
+from zkv.core.raft.membership import changed, decode_membership, encode_membership, find
+from zkv.core.raft.messages import (
+    AppendReply,
+    AppendRequest,
+    Entry,
+    EntryKind,
+    HardState,
+    Member,
+    Membership,
+    RaftMessage,
+    TimeoutNow,
+    VoteReply,
+    VoteRequest,
+)
+from zkv.core.raft.reads import Freshness, ReadState, ReadTicket
+from zkv.core.raft.ready import EntryId, Ready, Rng, Timing
+from zkv.ids import NodeId, ReplicaId, ShardId
+
+__all__ = ["ReadState", "ReadTicket", "Replica", "Role"]
+
+
+class Replica:
+    """One voter or learner of one Raft group, owned by one loop.
+
+    The owner's turn: `tick` with a clock read after the last message was received, `step` each message, then `ready`.
+    It puts hard_state and entries on disk in one flush, sends `messages` at once, and `promises` when everything
+    handed out so far is on disk (at once, if it is already); it applies `committed` and says so by `applied_to`.
+
+    Invariants: applied <= committed <= last index; term never falls; one vote in a term; a leader has a `Leadership`.
+    An assertion that fails is our own fault; messages, however late or wrong, are dropped and counted in `dropped`.
+    """
+
+    def __init__(  # noqa: PLR0913  # all that a disk and an owner know of a replica; by keyword only
+        self,
+        *,
+        id: ReplicaId,
+        shard: ShardId,
+        hard_state: HardState,
+        membership: Membership,
+        start: EntryId,
+        entries: Sequence[Entry],
+        commit: int,
+        applied: int,
+        timing: Timing,
+        rng: Rng,
+        now_ms: int,
+    ) -> None:
+        """As recovered: `membership` as of `applied` (version 0: an empty learner, which knows none yet), `entries`
+        all that the disk holds after `start`, flushed, and `commit` >= `applied`."""
+        self.id = id
+        self.shard = shard
+        self.membership = membership
+        self.role = Role.FOLLOWER
+        self.leader = NOBODY
+        self.removed = False  # its removal is applied: it takes no more part
+        self.dropped = 0
+        self._timing = timing
+        self._log = Log(start, entries, committed=commit, applied=applied)
+        self._standing = Standing(hard_state)
+        self._voters = _ids(membership)
+        alone = self._voters == {id}
+        self._patience = Patience(timing, rng, now_ms, fresh=hard_state.term == 0, alone=alone)
+        self._freshness = Freshness()
+        self._tally = Tally()
+        self._leading: Leadership | None = None
+        self._out = Ready()
+
+    # What it is
+
+    @property
+    def term(self) -> int:
+        """The latest term it has heard of."""
+        return self._standing.term
+
+    @property
+    def hard_state(self) -> HardState:
+        """Term and vote, as a checkpoint of the log must keep them."""
+        return HardState(self._standing.term, self._standing.vote)
+
+    @property
+    def committed(self) -> int:
+        """Known to be committed; handed out only as far as this replica's own disk holds it."""
+        return self._log.committed
+
+    @property
+    def applied(self) -> int:
+        """What the state machine holds."""
+        return self._log.applied
+
+    @property
+    def persisted_index(self) -> int:
+        """What is on this replica's disk."""
+        return self._log.persisted
+
+    @property
+    def start(self) -> EntryId:
+        """The entry before the first one held in memory."""
+        return self._log.start
+
+    @property
+    def last(self) -> EntryId:
+        """The last entry, on disk or not."""
+        return self._log.last
+
+    @property
+    def tail_bytes(self) -> int:
+        """Memory that the entries held take."""
+        return self._log.tail_bytes
+
+    @property
+    def uncommitted_bytes(self) -> int:
+        """Bytes of the entries that are not committed: above a bound the owner answers Overloaded."""
+        return self._log.uncommitted_bytes
+
+    # Being fed
+
+    def tick(self, now_ms: int) -> None:
+        """It is `now_ms`: the one door of time. Called before the messages of a turn are stepped."""
+        stopped = self._patience.advance(now_ms)
+        if self._leading is not None:
+            self._tick_leading(self._leading, stopped=stopped)
+        elif self._patience.ended:
+            self._follow(self.term)
+            self._patience.restart()
+            if self._electable():
+                self._ask_around()
+
+    def step(self, message: RaftMessage) -> None:
+        """Take one message. What no longer fits is dropped and counted."""
+        if message.shard != self.shard or message.target != self.id or message.sender == self.id or self.removed:
+            self.dropped += 1
+            return
+        match message:
+            case AppendReply():
+                taken = self._on_append_reply(message)
+            case AppendRequest():
+                taken = self._on_append_request(message)
+            case VoteRequest():
+                taken = self._on_vote_request(message)
+            case VoteReply():
+                taken = self._on_vote_reply(message)
+            case TimeoutNow():
+                taken = self._on_timeout_now(message)
+        if not taken:
+            self.dropped += 1
+
+    def persisted(self, term: int, last: EntryId) -> None:
+        """The flush of all that was handed out while `term` and `last` were current is done.
+
+        Only now are those entries this replica's copy. Dropped if a term or a truncation overtook the flush: the
+        index may name another entry by now, and counting it would acknowledge what a crash can lose. What overtook
+        it was handed out later, and its own flush covers the rest.
+        """
+        if not self._standing.flushed(term):
+            return
+        self._log.flushed(last)
+        if self.role is Role.CANDIDATE:
+            self._tally.count(self.id, granted=True)
+            self._settle_votes()
+        elif self._leading is not None:
+            self._advance_commit(self._leading)
+
+    def applied_to(self, index: int) -> None:
+        """The state machine holds everything up to `index`, handed out before: memberships take effect (rule 11)."""
+        for entry in self._log.applied_to(index):
+            self._use(decode_membership(entry.payload))
+
+    def ready(self) -> Ready:
+        """What is to be done now, each thing once; its fields say in which order."""
+        out, self._out = self._out, Ready()
+        if self._leading is not None:
+            self._leading.send(out, self._patience.now_ms)
+        out.hard_state = self._standing.to_write()
+        out.entries = self._log.to_write()
+        out.committed = self._log.to_apply()
+        return out
+
+    def next_deadline_ms(self) -> int:
+        """When `tick` next has something to do, if no message comes first."""
+        return self._patience.deadline_ms if self._leading is None else self._leading.beat.due_ms
+
+    # Asking it to lead
+
+    def propose(self, kind: EntryKind, payload: bytes) -> Entry | None:
+        """Append an entry. None: it does not lead, or is handing the lead over."""
+        if self._leading is None or self._leading.handover.target is not None:
+            return None
+        return self._append(kind, payload)
+
+    def propose_membership(self, change: str, member: Member, expected: int) -> str | None:
+        """Propose "learn", "promote" or "remove" if the membership's version is `expected`.
+
+        None: it is proposed, or is so already. Else a sentence that says why not.
+        """
+        leading = self._leading
+        if leading is None:
+            return "this replica does not lead"
+        wanted = changed(self.membership, change, member)
+        if isinstance(wanted, str):
+            return wanted
+        if wanted is self.membership:
+            return None
+        if self.membership.version != expected:
+            return f"the membership is at version {self.membership.version}, not {expected}"
+        if self._log.changes:
+            return "another change of membership is under way"
+        if leading.handover.target is not None:
+            return "the lead is being handed over"
+        if self._log.committed < leading.term_start:
+            return "this leader has not yet committed an entry of its own term"
+        if change == "promote" and not leading.caught_up(member.replica, self._patience.now_ms):
+            return f"replica {member.replica} has not caught up"
+        if change == "remove" and not self.quorum_without(member.replica):
+            return f"without replica {member.replica} no quorum of live, caught-up voters would be left"
+        self._append(EntryKind.MEMBERSHIP, encode_membership(wanted))
+        return None
+
+    def transfer(self, target: ReplicaId) -> bool:
+        """Hand the lead to a voter as soon as its log is level; given up after an election timeout (rule 10).
+
+        False: it does not lead, another handover is under way, or the target is no voter that answers.
+        """
+        return self._leading is not None and self._leading.hand_over(target, self._patience.now_ms)
+
+    # Reads
+
+    def holds_lease(self) -> bool:
+        """Whether a read of the applied state is linearizable at the last tick's time (rules 8 and 10)."""
+        return self._leading is not None and self._leading.holds_lease(self._patience.now_ms)
+
+    def ask_read(self) -> ReadTicket | None:
+        """Begin a read-index: the next `ready` sends a round. None: it does not lead."""
+        return None if self._leading is None else self._leading.ask_read()
+
+    def read_state(self, ticket: ReadTicket) -> ReadState:
+        """Whether the read may be answered from the applied state now."""
+        if self._leading is None or ticket.term != self.term:
+            return ReadState.LOST
+        return self._leading.read_state(ticket)
+
+    def fresh_as_of_ms(self) -> int | None:
+        """The moment, on this clock, as of which the applied state is complete (rule 19); None: not known."""
+        if self.holds_lease():
+            return self._patience.now_ms
+        return self._freshness.as_of_ms(self._log.applied)
+
+    # The tail of the log, and snapshots
+
+    def suffix(self, after: int) -> tuple[Entry, ...]:
+        """The entries held with index > `after`."""
+        return tuple(self._log.slice(after, self._log.last.index))
+
+    def term_at(self, index: int) -> int | None:
+        """The term of the entry at `index`; None if it is not held."""
+        return self._log.term_at(index)
+
+    def forget(self, index: int) -> None:
+        """Drop entries up to `index` from memory, applied ones only. Peers that need them will get a snapshot."""
+        self._log.forget(index)
+
+    def wants_snapshot(self, snapshot: EntryId) -> bool:
+        """Whether one as of this entry brings anything (rule 21)."""
+        return not self.removed and self._log.committed < snapshot.index and not self._log.holds(snapshot)
+
+    def restore(self, snapshot: EntryId, membership: Membership) -> None:
+        """The state machine holds everything up to `snapshot`, durably, and the disk's log begins after it."""
+        assert self._leading is None, "a leader has all that is committed and needs no snapshot"
+        if self.role is not Role.FOLLOWER:
+            self._follow(self.term)
+        self._log.restart(snapshot)
+        self.membership = membership
+        self._voters = _ids(membership)
+
+    def snapshot_sent(self, peer: ReplicaId, index: int) -> None:
+        """The peer has installed a snapshot up to `index`: go on from there."""
+        self._after_snapshot(peer, index + 1, paused=False)
+
+    def snapshot_failed(self, peer: ReplicaId) -> None:
+        """The peer has no snapshot; if it answers the next heartbeat and still needs one, it is named again."""
+        self._after_snapshot(peer, 1, paused=True)
+
+    # What a leader knows of the members
+
+    def progress(self) -> tuple[tuple[ReplicaId, int], ...]:
+        """Leader: each member and the last index known to be on its disk. Else empty."""
+        if self._leading is None:
+            return ()
+        members = (*self.membership.voters, *self.membership.learners)
+        return tuple((member.replica, self._held_by(self._leading, member.replica)) for member in members)
+
+    def holders(self, index: int) -> tuple[ReplicaId, ...]:
+        """Leader: the voters known to hold everything up to `index` on disk. Else empty."""
+        leading = self._leading
+        if leading is None:
+            return ()
+        voters = (member.replica for member in self.membership.voters)
+        return tuple(replica for replica in voters if self._held_by(leading, replica) >= index)
+
+    def quorum_without(self, member: ReplicaId) -> bool:
+        """Leader: whether without `member` a quorum of voters that answer and have caught up would remain."""
+        return self._leading is not None and self._leading.quorum_without(member, self._patience.now_ms)
+
+    # Messages
+
+    def _on_append_request(self, request: AppendRequest) -> bool:
+        if request.term < self.term:
+            # An old leader learns that it is one. Round and match 0: this answers nothing that a leader counts.
+            self._answer(request, accepted=False, match=0, hint=EntryId(0, 0), round_=0)
+            return False
+        if not _well_formed(request) or (request.term == self.term and self._leading is not None):
+            return False
+        if request.term > self.term or self.role is not Role.FOLLOWER:
+            self._follow(request.term)
+        self.leader = request.sender
+        self._patience.hear()
+        log = self._log
+        match = log.accept(EntryId(request.previous_index, request.previous_term), request.entries)
+        if match is None:
+            hint = log.hint(request.previous_index, request.previous_term)
+            self._answer(request, accepted=False, match=request.previous_index, hint=hint, round_=request.round)
+            return True
+        log.commit_to(min(request.commit, match))
+        self._freshness.echoed(request.commit, request.echo_ms, log.applied)
+        if not request.entries:
+            match = min(match, log.persisted)  # a heartbeat is answered at once, for what is on disk by now
+        match = max(match, min(log.committed, log.persisted))  # what is committed equals every later leader's log
+        self._answer(request, accepted=True, match=match, hint=EntryId(0, 0), round_=request.round)
+        return True
+
+    def _answer(self, request: AppendRequest, *, accepted: bool, match: int, hint: EntryId, round_: int) -> None:
+        """Reply to a leader: at once, or, where the answer rests on what is not on disk, after the flush (rule 7)."""
+        stamp_ms = self._freshness.stamp(self._patience.now_ms)
+        reply = AppendReply(
+            self.shard, self.id, request.sender, self.term, accepted, match, hint.index, hint.term, round_, stamp_ms
+        )
+        durable = self._standing.durable and (not accepted or match <= self._log.persisted)
+        self._send(reply, to=self._out.messages if durable else self._out.promises)
+
+    def _on_append_reply(self, reply: AppendReply) -> bool:
+        if reply.term > self.term and self._knows(reply.sender):
+            self._follow(reply.term)
+            return True
+        leading = self._leading
+        if leading is None or reply.term != self.term or not leading.on_reply(reply, self._patience.now_ms):
+            return False
+        self._advance_commit(leading)
+        return True
+
+    def _on_vote_request(self, request: VoteRequest) -> bool:
+        if not self._knows(request.sender):
+            return False
+        if request.term < self.term:
+            self._reply_vote(request, granted=False)
+            return True
+        if not request.ordered and (self._leading is not None or self._patience.hears_leader):
+            return False  # rule 9: a leader may hold a lease on this replica's word, or leads well
+        if not request.pre and request.term > self.term:
+            self._follow(request.term)
+        own = self._standing
+        free = own.vote == request.sender or (own.vote == NOBODY and self.leader == NOBODY)
+        fits = up_to_date(EntryId(request.last_index, request.last_term), self._log.last)
+        granted = fits and (free or request.term > own.term)
+        if granted and not request.pre:
+            own.give(request.sender)
+            self._patience.restart()
+        self._reply_vote(request, granted=granted)
+        return True
+
+    def _reply_vote(self, request: VoteRequest, *, granted: bool) -> None:
+        """A vote leaves after its flush; a refusal, or a pre-vote, promises nothing."""
+        term = request.term if granted else self.term
+        reply = VoteReply(self.shard, self.id, request.sender, term, granted, request.pre)
+        self._send(reply, to=self._out.promises if granted and not request.pre else self._out.messages)
+
+    def _on_vote_reply(self, reply: VoteReply) -> bool:
+        if reply.term > self.term and not reply.granted and self._knows(reply.sender):
+            self._follow(reply.term)
+            return True
+        asked = Role.PRE_CANDIDATE if reply.pre else Role.CANDIDATE
+        current = reply.term == self.term + reply.pre or (reply.pre and not reply.granted)
+        if self.role is not asked or not current:
+            return False
+        self._tally.count(reply.sender, granted=reply.granted)
+        self._settle_votes()
+        return True
+
+    def _on_timeout_now(self, order: TimeoutNow) -> bool:
+        fits = order.term == self.term and order.sender == self.leader and order.last_index == self._log.last.index
+        if not fits or self.role is not Role.FOLLOWER or not self._electable():
+            return False
+        self._campaign(ordered=True)
+        return True
+
+    # Roles
+
+    def _electable(self) -> bool:
+        """Whether it may campaign: a voter, with no committed change of membership still to take effect (rule 11)."""
+        changes = self._log.changes
+        return self.id in self._voters and not self.removed and not (changes and changes[0] <= self._log.committed)
+
+    def _ask_around(self) -> None:
+        """Pre-vote: would a majority vote for it in the next term (Raft 9.6)? Changes nothing that others see."""
+        self.role = Role.PRE_CANDIDATE
+        self._tally = Tally()
+        self._tally.count(self.id, granted=True)
+        self._request_votes(self.term + 1, pre=True, ordered=False)
+        self._settle_votes()
+
+    def _campaign(self, *, ordered: bool) -> None:
+        """Stand for election. Its own vote counts, and its requests leave, once its term and log are on disk.
+
+        Requests before the flush would be unsafe: after a crash it may ask again in the same term with a shorter
+        log, and a late vote for the first campaign would count in the second.
+        """
+        self._standing.enter(self.term + 1)
+        self._standing.give(self.id)
+        self.role = Role.CANDIDATE
+        self.leader = NOBODY
+        self._tally = Tally()
+        self._patience.restart()
+        self._request_votes(self.term, pre=False, ordered=ordered)
+
+    def _request_votes(self, term: int, *, pre: bool, ordered: bool) -> None:
+        index, last_term = self._log.last
+        for voter in self.membership.voters:
+            if voter.replica != self.id:
+                request = VoteRequest(self.shard, self.id, voter.replica, term, index, last_term, pre, ordered)
+                self._send(request, to=self._out.messages if pre else self._out.promises)
+
+    def _settle_votes(self) -> None:
+        if self._tally.lost(self._voters):
+            self.role = Role.FOLLOWER
+        elif self._tally.won(self._voters):
+            if self.role is Role.PRE_CANDIDATE:
+                self._campaign(ordered=False)
+            elif self._standing.durable:
+                self._lead()
+
+    def _lead(self) -> None:
+        name = Name(self.shard, self.id, self.term)
+        self.role = Role.LEADER
+        self.leader = self.id
+        self._leading = Leadership(name, self._log, self.membership, self._timing, self._patience.now_ms)
+        self._append(EntryKind.NOOP, b"")
+
+    def _follow(self, term: int) -> None:
+        """Become a follower in `term`, whose leader is not known yet."""
+        if term > self.term:
+            self._standing.enter(term)
+        if self._leading is not None:
+            self._leading = None
+            self._patience.restart()
+        self.role = Role.FOLLOWER
+        self.leader = NOBODY
+
+    # Leading
+
+    def _tick_leading(self, leading: Leadership, *, stopped: bool) -> None:
+        now_ms = self._patience.now_ms
+        if stopped:
+            leading.stalled(now_ms + 2 * self._timing.heartbeat_ms)
+        leading.tick(now_ms)
+        if not leading.has_quorum(now_ms):
+            self._follow(self.term)
+
+    def _append(self, kind: EntryKind, payload: bytes) -> Entry:
+        entry = Entry(self.term, self._log.last.index + 1, int(kind), payload)
+        self._log.append((entry,))
+        return entry
+
+    def _advance_commit(self, leading: Leadership) -> None:
+        """Commit what a majority holds, if the last of it is of this term.
+
+        An older entry on a majority can still be overwritten by another leader (Raft 5.4.2, figure 8).
+        """
+        index = leading.majority_holds()
+        if index > self._log.committed and self._log.term_at(index) == self.term:
+            self._log.commit_to(index)
+            leading.beat.commit_moved(self._patience.now_ms)
+
+    def _use(self, membership: Membership) -> None:
+        """A membership takes effect."""
+        assert membership.version > self.membership.version, f"{membership} follows {self.membership}"
+        self.membership = membership
+        self._voters = _ids(membership)
+        self.removed = find(membership, self.id) is None
+        leading = self._leading
+        if leading is not None and self.id in self._voters:
+            gone = leading.use(membership, self._patience.now_ms)
+            leading.farewell(gone, self._out, self._patience.now_ms)
+            self._advance_commit(leading)
+        elif leading is not None:
+            leading.farewell(list(leading.peers.values()), self._out, self._patience.now_ms)
+            self._follow(self.term)
+
+    def _after_snapshot(self, peer: ReplicaId, next_index: int, *, paused: bool) -> None:
+        progress = self._leading.peers.get(peer) if self._leading is not None else None
+        if progress is not None:
+            progress.probe_from(next_index, paused=paused)
+
+    def _held_by(self, leading: Leadership, member: ReplicaId) -> int:
+        return self._log.persisted if member == self.id else leading.peers[member].match
+
+    # Others
+
+    def _knows(self, replica: ReplicaId) -> bool:
+        """Whether the replica belongs to this group, as far as is known here (an empty learner knows nothing yet).
+
+        Changes that are in the log count: of two voters left, one may know the other only from there.
+        """
+        if not self.membership.version or find(self.membership, replica) is not None:
+            return True
+        return self._in_changes(replica) is not None
+
+    def _in_changes(self, replica: ReplicaId) -> Member | None:
+        for index in self._log.changes:
+            for entry in self._log.slice(index - 1, index):
+                member = find(decode_membership(entry.payload), replica)
+                if member is not None:
+                    return member
+        return None
+
+    def _send(self, message: RaftMessage, *, to: list[tuple[Member, RaftMessage]]) -> None:
+        """Address a message. Of a leader that is not known here as a member only the id is known: node ""."""
+        target = message.target
+        member = find(self.membership, target) or self._in_changes(target)
+        to.append((member or Member(replica=target, node=NodeId(""), incarnation=0), message))
+
+
+def _ids(membership: Membership) -> frozenset[ReplicaId]:
+    return frozenset(member.replica for member in membership.voters)
+
+
+def _well_formed(request: AppendRequest) -> bool:
+    """Whether the entries follow `previous` without a gap, terms not falling, and memberships can be read."""
+    index, term = request.previous_index, request.previous_term
+    for entry in request.entries:
+        index += 1
+        if entry.index != index or not term <= entry.term <= request.term:
+            return False
+        term = entry.term
+        if entry.kind == EntryKind.MEMBERSHIP:
+            try:
+                decode_membership(entry.payload)
+            except ValueError:
+                return False
+    return request.previous_index >= 0

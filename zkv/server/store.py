@@ -9,7 +9,7 @@ from zkv.core.node.host import Effects
 from zkv.core.raft.messages import LogBatch
 from zkv.core.raft.ready import EntryId
 from zkv.ids import ReplicaId
-from zkv.server.flusher import Flusher
+from zkv.server.flusher import Flush, Flusher, InlineFlusher
 from zkv.storage.disk import DiskFull
 from zkv.storage.folder import Folder
 from zkv.storage.log import Log
@@ -18,6 +18,7 @@ from zkv.storage.open_engine import open_engine
 REJOIN = "move the folder away and start again: it rejoins empty (docs/operations.md)"
 _SPACE_LOOK_MS = 500
 _VOUCH_MS = 1_000
+_NOTHING = LogBatch(())
 
 
 class Checkpointed(Protocol):
@@ -34,11 +35,11 @@ class Store:
         self.folder = Folder.open(path, name=name, role=role)
         self.log, self.recovered = Log.open(path / "log")
         self.engine = open_engine(path / "state", engine)
-        self.flusher = Flusher(self.log, threaded=threaded)
+        self.flusher: Flush = Flusher(self.log) if threaded else InlineFlusher(self.log)
         self.full = False
         self.flushes = 0
-        self._waiting: bytes | None = None  # a batch that found the disk full
-        self._in_flight: bytes | None = None
+        self._in_flight: tuple[int, bytes] | None = None  # ticket and batch
+        self._found_full: bytes | None = None  # a batch to write again when there is room
         self._looked_ms = 0
         self._flushed_ms = 0
         self._vouched = True
@@ -59,14 +60,14 @@ class Store:
 
     def flushed(self) -> bool:
         """Whether the flush in flight has ended since the last call. Raises StorageError where it failed."""
-        if self._in_flight is None:
-            return False
         try:
-            if self.flusher.done() < self._ticket:
-                return False
+            done = self.flusher.done()
         except DiskFull:
             self.full = True
-            self._waiting, self._in_flight = self._in_flight, None
+            if self._in_flight is not None:
+                self._found_full, self._in_flight = self._in_flight[1], None
+            return False
+        if self._in_flight is None or done < self._in_flight[0]:
             return False
         self._in_flight = None
         self.flushes += 1
@@ -77,18 +78,18 @@ class Store:
         if now_ms - self._looked_ms >= _SPACE_LOOK_MS:
             self._looked_ms = now_ms
             self.full = self.folder.free_bytes() < limits.DISK_RESERVE_BYTES
-            if self._waiting is not None:
-                waiting, self._waiting = self._waiting, None
-                self._submit(waiting, now_ms)
-        if self._in_flight is not None or self._waiting is not None:
+            if self._found_full is not None:
+                payload, self._found_full = self._found_full, None
+                self._submit(payload, now_ms)
+        if self._in_flight is not None or self._found_full is not None:
             return
         if self.log.bytes_since_checkpoint >= limits.LOG_CHECKPOINT_BYTES:
             points = host.points()
             self.engine.flush()
-            self.log.checkpoint(host.checkpoint(points))
+            self.flusher.submit_checkpoint(self.log.encode(host.checkpoint(points)))
         elif not self._vouched and now_ms - self._flushed_ms >= _VOUCH_MS:
             self._vouched = True
-            self.log.vouch()
+            self.flusher.submit(self.log.encode(_NOTHING))
 
     def close(self) -> None:
         """A clean stop: what is in flight ends, the engine is flushed."""
@@ -99,7 +100,6 @@ class Store:
         self.folder.close()
 
     def _submit(self, payload: bytes, now_ms: int) -> None:
-        self._in_flight = payload
         self._flushed_ms = now_ms
         self._vouched = False
-        self._ticket = self.flusher.submit(payload)
+        self._in_flight = (self.flusher.submit(payload), payload)

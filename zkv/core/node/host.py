@@ -251,8 +251,8 @@ class Host(Generic[M]):
         share = limits.TAIL_BYTES_PER_NODE_MAX // (2 * len(self.hosted))
         for hosted in self.hosted.values():
             replica = hosted.replica
-            while replica.tail_bytes > share and replica.first_index <= replica.applied:
-                replica.forget((replica.first_index + replica.applied) // 2)
+            while replica.tail_bytes > share and replica.start.index < replica.applied:
+                replica.forget((replica.start.index + replica.applied + 1) // 2)
 
     # Birth and death of replicas ----------------------------------------------------------------------------------
 

@@ -291,9 +291,6 @@ class Node:
         if hosted is None or hosted.replica.role is not Role.LEADER:
             return
         replica = self.host.touch(hosted)
-        if order.action == "remove" and not replica.quorum_without(order.member.replica):
-            self._out.events.append(f"shard {order.shard}: {order.member.replica} stays, no quorum would be left")
-            return
         refusal = replica.propose_membership(order.action, order.member, order.expected)
         what = f"shard {order.shard}: {order.action} replica {order.member.replica} on {order.member.node}"
         self._out.events.append(f"{what}: {refusal}" if refusal else what)

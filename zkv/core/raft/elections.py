@@ -72,21 +72,21 @@ class Patience:
 
     `heard_ms` is when it last heard a leader: until an election timeout later it refuses votes, which is what
     leases rest on. A start counts as hearing one, for the leader of before may still hold a lease that this
-    replica's answer carried (rule 9). A replica in term 0 has never answered anybody.
+    replica's answer carried (rule 9).
     """
 
     __slots__ = ("_rng", "_timing", "_wait_ms", "deadline_ms", "heard_ms", "now_ms")
 
-    def __init__(self, timing: Timing, rng: Rng, now_ms: int, *, fresh: bool, alone: bool) -> None:
-        """`fresh`: in term 0; `alone`: the only voter, which need not wait for anybody."""
+    def __init__(self, timing: Timing, rng: Rng, now_ms: int, *, newborn: bool, alone: bool) -> None:
+        """`newborn`: it has never answered anybody; `alone`: the only voter, which need not wait for anybody."""
         self._timing = timing
         self._rng = rng
         self.now_ms = now_ms
-        self.heard_ms = NEVER_MS if fresh else now_ms
+        self.heard_ms = NEVER_MS if newborn else now_ms
         self.restart()
         if alone:
             self.deadline_ms = now_ms
-        elif fresh:
+        elif newborn:
             self.deadline_ms = now_ms + rng.randrange(timing.heartbeat_ms, timing.election_ms_min)
 
     @property
@@ -98,6 +98,11 @@ class Patience:
     def ended(self) -> bool:
         """Whether the election timeout has passed."""
         return self.now_ms >= self.deadline_ms
+
+    @property
+    def due_ms(self) -> int:
+        """When `tick` is next needed: at the deadline, and often enough to tell a stop of the process from silence."""
+        return min(self.deadline_ms, self.now_ms + self._timing.election_ms_min // 4)
 
     def advance(self, now_ms: int) -> bool:
         """The clock says `now_ms`; it never goes back. Whether the process must have been stopped in between.

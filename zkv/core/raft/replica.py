@@ -2,22 +2,18 @@
 
 It is fed by `tick`, `step`, `persisted` and `applied_to`, and asked by `ready` for what to write, send and apply. It
 knows no socket, clock, file or chance but what is handed in, and nothing of what the entries mean, memberships apart.
-Longer than other files because it is the one place where terms and roles change; what follows from a role is
-elsewhere: `leading` (peers, lease, handover), `elections`, `log`, `membership`, `reads`.
+Terms and roles change here and nowhere else; what follows from them is in `leading` (peers, lease, handover),
+`elections`, `log`, `membership` and `reads`.
 """
 
-from collections.abc import Sequence
-
-from zkv.core.raft.elections import NOBODY, Patience, Role, Standing, Tally, up_to_date
-from zkv.core.raft.leading import Leadership, Name
-from zkv.core.raft.log import Log
+from zkv.core.raft.elections import NOBODY, Role, Tally, up_to_date
+from zkv.core.raft.leading import Leadership
 from zkv.core.raft.membership import changed, decode_membership, encode_membership, find
 from zkv.core.raft.messages import (
     AppendReply,
     AppendRequest,
     Entry,
     EntryKind,
-    HardState,
     Member,
     Membership,
     RaftMessage,
@@ -25,105 +21,24 @@ from zkv.core.raft.messages import (
     VoteReply,
     VoteRequest,
 )
-from zkv.core.raft.reads import Freshness, ReadState, ReadTicket
-from zkv.core.raft.ready import EntryId, Ready, Rng, Timing
-from zkv.ids import NodeId, ReplicaId, ShardId
+from zkv.core.raft.reads import ReadState, ReadTicket
+from zkv.core.raft.ready import EntryId, Ready
+from zkv.core.raft.sending import Name
+from zkv.core.raft.state import ReplicaState, voter_ids
+from zkv.ids import NodeId, ReplicaId
 
 __all__ = ["ReadState", "ReadTicket", "Replica", "Role"]
 
 
-class Replica:
+class Replica(ReplicaState):
     """One voter or learner of one Raft group, owned by one loop.
 
     The owner's turn: `tick` with a clock read after the last message was received, `step` each message, then `ready`.
     It puts hard_state and entries on disk in one flush, sends `messages` at once, and `promises` when everything
     handed out so far is on disk (at once, if it is already); it applies `committed` and says so by `applied_to`.
 
-    Invariants: applied <= committed <= last index; term never falls; one vote in a term; a leader has a `Leadership`.
     An assertion that fails is our own fault; messages, however late or wrong, are dropped and counted in `dropped`.
     """
-
-    def __init__(  # noqa: PLR0913  # all that a disk and an owner know of a replica; by keyword only
-        self,
-        *,
-        id: ReplicaId,
-        shard: ShardId,
-        hard_state: HardState,
-        membership: Membership,
-        start: EntryId,
-        entries: Sequence[Entry],
-        commit: int,
-        applied: int,
-        timing: Timing,
-        rng: Rng,
-        now_ms: int,
-    ) -> None:
-        """As recovered: `membership` as of `applied` (version 0: an empty learner, which knows none yet), `entries`
-        all that the disk holds after `start`, flushed, and `commit` >= `applied`."""
-        self.id = id
-        self.shard = shard
-        self.membership = membership
-        self.role = Role.FOLLOWER
-        self.leader = NOBODY
-        self.removed = False  # its removal is applied: it takes no more part
-        self.dropped = 0
-        self._timing = timing
-        self._log = Log(start, entries, committed=commit, applied=applied)
-        self._standing = Standing(hard_state)
-        self._voters = _ids(membership)
-        alone = self._voters == {id}
-        self._patience = Patience(timing, rng, now_ms, fresh=hard_state.term == 0, alone=alone)
-        self._freshness = Freshness()
-        self._tally = Tally()
-        self._leading: Leadership | None = None
-        self._out = Ready()
-
-    # What it is
-
-    @property
-    def term(self) -> int:
-        """The latest term it has heard of."""
-        return self._standing.term
-
-    @property
-    def hard_state(self) -> HardState:
-        """Term and vote, as a checkpoint of the log must keep them."""
-        return HardState(self._standing.term, self._standing.vote)
-
-    @property
-    def committed(self) -> int:
-        """Known to be committed; handed out only as far as this replica's own disk holds it."""
-        return self._log.committed
-
-    @property
-    def applied(self) -> int:
-        """What the state machine holds."""
-        return self._log.applied
-
-    @property
-    def persisted_index(self) -> int:
-        """What is on this replica's disk."""
-        return self._log.persisted
-
-    @property
-    def start(self) -> EntryId:
-        """The entry before the first one held in memory."""
-        return self._log.start
-
-    @property
-    def last(self) -> EntryId:
-        """The last entry, on disk or not."""
-        return self._log.last
-
-    @property
-    def tail_bytes(self) -> int:
-        """Memory that the entries held take."""
-        return self._log.tail_bytes
-
-    @property
-    def uncommitted_bytes(self) -> int:
-        """Bytes of the entries that are not committed: above a bound the owner answers Overloaded."""
-        return self._log.uncommitted_bytes
 
     # Being fed
 
@@ -190,7 +105,7 @@ class Replica:
 
     def next_deadline_ms(self) -> int:
         """When `tick` next has something to do, if no message comes first."""
-        return self._patience.deadline_ms if self._leading is None else self._leading.beat.due_ms
+        return self._patience.due_ms if self._leading is None else self._leading.beat.due_ms
 
     # Asking it to lead
 
@@ -237,43 +152,15 @@ class Replica:
 
     # Reads
 
-    def holds_lease(self) -> bool:
-        """Whether a read of the applied state is linearizable at the last tick's time (rules 8 and 10)."""
-        return self._leading is not None and self._leading.holds_lease(self._patience.now_ms)
-
     def ask_read(self) -> ReadTicket | None:
         """Begin a read-index: the next `ready` sends a round. None: it does not lead."""
         return None if self._leading is None else self._leading.ask_read()
 
-    def read_state(self, ticket: ReadTicket) -> ReadState:
-        """Whether the read may be answered from the applied state now."""
-        if self._leading is None or ticket.term != self.term:
-            return ReadState.LOST
-        return self._leading.read_state(ticket)
-
-    def fresh_as_of_ms(self) -> int | None:
-        """The moment, on this clock, as of which the applied state is complete (rule 19); None: not known."""
-        if self.holds_lease():
-            return self._patience.now_ms
-        return self._freshness.as_of_ms(self._log.applied)
-
     # The tail of the log, and snapshots
-
-    def suffix(self, after: int) -> tuple[Entry, ...]:
-        """The entries held with index > `after`."""
-        return tuple(self._log.slice(after, self._log.last.index))
-
-    def term_at(self, index: int) -> int | None:
-        """The term of the entry at `index`; None if it is not held."""
-        return self._log.term_at(index)
 
     def forget(self, index: int) -> None:
         """Drop entries up to `index` from memory, applied ones only. Peers that need them will get a snapshot."""
         self._log.forget(index)
-
-    def wants_snapshot(self, snapshot: EntryId) -> bool:
-        """Whether one as of this entry brings anything (rule 21)."""
-        return not self.removed and self._log.committed < snapshot.index and not self._log.holds(snapshot)
 
     def restore(self, snapshot: EntryId, membership: Membership) -> None:
         """The state machine holds everything up to `snapshot`, durably, and the disk's log begins after it."""
@@ -282,7 +169,7 @@ class Replica:
             self._follow(self.term)
         self._log.restart(snapshot)
         self.membership = membership
-        self._voters = _ids(membership)
+        self._voters = voter_ids(membership)
 
     def snapshot_sent(self, peer: ReplicaId, index: int) -> None:
         """The peer has installed a snapshot up to `index`: go on from there."""
@@ -291,27 +178,6 @@ class Replica:
     def snapshot_failed(self, peer: ReplicaId) -> None:
         """The peer has no snapshot; if it answers the next heartbeat and still needs one, it is named again."""
         self._after_snapshot(peer, 1, paused=True)
-
-    # What a leader knows of the members
-
-    def progress(self) -> tuple[tuple[ReplicaId, int], ...]:
-        """Leader: each member and the last index known to be on its disk. Else empty."""
-        if self._leading is None:
-            return ()
-        members = (*self.membership.voters, *self.membership.learners)
-        return tuple((member.replica, self._held_by(self._leading, member.replica)) for member in members)
-
-    def holders(self, index: int) -> tuple[ReplicaId, ...]:
-        """Leader: the voters known to hold everything up to `index` on disk. Else empty."""
-        leading = self._leading
-        if leading is None:
-            return ()
-        voters = (member.replica for member in self.membership.voters)
-        return tuple(replica for replica in voters if self._held_by(leading, replica) >= index)
-
-    def quorum_without(self, member: ReplicaId) -> bool:
-        """Leader: whether without `member` a quorum of voters that answer and have caught up would remain."""
-        return self._leading is not None and self._leading.quorum_without(member, self._patience.now_ms)
 
     # Messages
 
@@ -406,11 +272,6 @@ class Replica:
 
     # Roles
 
-    def _electable(self) -> bool:
-        """Whether it may campaign: a voter, with no committed change of membership still to take effect (rule 11)."""
-        changes = self._log.changes
-        return self.id in self._voters and not self.removed and not (changes and changes[0] <= self._log.committed)
-
     def _ask_around(self) -> None:
         """Pre-vote: would a majority vote for it in the next term (Raft 9.6)? Changes nothing that others see."""
         self.role = Role.PRE_CANDIDATE
@@ -495,7 +356,7 @@ class Replica:
         """A membership takes effect."""
         assert membership.version > self.membership.version, f"{membership} follows {self.membership}"
         self.membership = membership
-        self._voters = _ids(membership)
+        self._voters = voter_ids(membership)
         self.removed = find(membership, self.id) is None
         leading = self._leading
         if leading is not None and self.id in self._voters:
@@ -511,37 +372,11 @@ class Replica:
         if progress is not None:
             progress.probe_from(next_index, paused=paused)
 
-    def _held_by(self, leading: Leadership, member: ReplicaId) -> int:
-        return self._log.persisted if member == self.id else leading.peers[member].match
-
-    # Others
-
-    def _knows(self, replica: ReplicaId) -> bool:
-        """Whether the replica belongs to this group, as far as is known here (an empty learner knows nothing yet).
-
-        Changes that are in the log count: of two voters left, one may know the other only from there.
-        """
-        if not self.membership.version or find(self.membership, replica) is not None:
-            return True
-        return self._in_changes(replica) is not None
-
-    def _in_changes(self, replica: ReplicaId) -> Member | None:
-        for index in self._log.changes:
-            for entry in self._log.slice(index - 1, index):
-                member = find(decode_membership(entry.payload), replica)
-                if member is not None:
-                    return member
-        return None
-
     def _send(self, message: RaftMessage, *, to: list[tuple[Member, RaftMessage]]) -> None:
         """Address a message. Of a leader that is not known here as a member only the id is known: node ""."""
         target = message.target
         member = find(self.membership, target) or self._in_changes(target)
         to.append((member or Member(replica=target, node=NodeId(""), incarnation=0), message))
-
-
-def _ids(membership: Membership) -> frozenset[ReplicaId]:
-    return frozenset(member.replica for member in membership.voters)
 
 
 def _well_formed(request: AppendRequest) -> bool:

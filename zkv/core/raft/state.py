@@ -1,0 +1,198 @@
+"""What a replica is, and the questions it answers without changing anything."""
+
+from collections.abc import Sequence
+
+from zkv.core.raft.elections import NOBODY, Patience, Role, Standing, Tally
+from zkv.core.raft.leading import Leadership
+from zkv.core.raft.log import Log
+from zkv.core.raft.membership import decode_membership, find
+from zkv.core.raft.messages import Entry, HardState, Member, Membership
+from zkv.core.raft.reads import Freshness, ReadState, ReadTicket
+from zkv.core.raft.ready import EntryId, Ready, Rng, Timing
+from zkv.ids import ReplicaId, ShardId
+
+
+class ReplicaState:
+    """The state of one replica; nothing in this class changes it (`Replica` does).
+
+    Invariants: applied <= committed <= last index; term never falls; one vote in a term; `_leading` exists exactly
+    while the role is LEADER, and never longer than its term.
+    """
+
+    def __init__(  # noqa: PLR0913  # all that a disk and an owner know of a replica; by keyword only
+        self,
+        *,
+        id: ReplicaId,
+        shard: ShardId,
+        hard_state: HardState,
+        membership: Membership,
+        start: EntryId,
+        entries: Sequence[Entry],
+        commit: int,
+        applied: int,
+        timing: Timing,
+        rng: Rng,
+        now_ms: int,
+        newborn: bool = False,
+    ) -> None:
+        """As recovered: `membership` as of `applied` (version 0: an empty learner, which knows none yet), `entries`
+        all that the disk holds after `start`, flushed, and `commit` >= `applied`.
+
+        `newborn`: created just now, never run before. It has answered nobody, so it need not wait (rule 9).
+        """
+        self.id = id
+        self.shard = shard
+        self.membership = membership
+        self.role = Role.FOLLOWER
+        self.leader = NOBODY
+        self.removed = False  # its removal is applied: it takes no more part
+        self.dropped = 0
+        self._timing = timing
+        self._log = Log(start, entries, committed=commit, applied=applied)
+        self._standing = Standing(hard_state)
+        self._voters = voter_ids(membership)
+        alone = self._voters == {id}
+        self._patience = Patience(timing, rng, now_ms, newborn=newborn or hard_state.term == 0, alone=alone)
+        self._freshness = Freshness()
+        self._tally = Tally()
+        self._leading: Leadership | None = None
+        self._out = Ready()
+
+    @property
+    def term(self) -> int:
+        """The latest term it has heard of."""
+        return self._standing.term
+
+    @property
+    def hard_state(self) -> HardState:
+        """Term and vote, as a checkpoint of the log must keep them."""
+        return HardState(self._standing.term, self._standing.vote)
+
+    @property
+    def committed(self) -> int:
+        """Known to be committed; handed out only as far as this replica's own disk holds it."""
+        return self._log.committed
+
+    @property
+    def applied(self) -> int:
+        """What the state machine holds."""
+        return self._log.applied
+
+    @property
+    def persisted_index(self) -> int:
+        """What is on this replica's disk."""
+        return self._log.persisted
+
+    @property
+    def start(self) -> EntryId:
+        """The entry before the first one held in memory."""
+        return self._log.start
+
+    @property
+    def first_index(self) -> int:
+        """The index of the first entry held in memory, if any is."""
+        return self._log.start.index + 1
+
+    @property
+    def last(self) -> EntryId:
+        """The last entry, on disk or not."""
+        return self._log.last
+
+    @property
+    def tail_bytes(self) -> int:
+        """Memory that the entries held take."""
+        return self._log.tail_bytes
+
+    @property
+    def uncommitted_bytes(self) -> int:
+        """Bytes of the entries that are not committed: above a bound the owner answers Overloaded."""
+        return self._log.uncommitted_bytes
+
+    @property
+    def has_learners(self) -> bool:
+        """Whether somebody in the group is catching up."""
+        return bool(self.membership.learners)
+
+    # Reads
+
+    def holds_lease(self) -> bool:
+        """Whether a read of the applied state is linearizable at the last tick's time (rules 8 and 10)."""
+        return self._leading is not None and self._leading.holds_lease(self._patience.now_ms)
+
+    def read_state(self, ticket: ReadTicket) -> ReadState:
+        """Whether the read may be answered from the applied state now."""
+        if self._leading is None or ticket.term != self.term:
+            return ReadState.LOST
+        return self._leading.read_state(ticket)
+
+    def fresh_as_of_ms(self) -> int | None:
+        """The moment, on this clock, as of which the applied state is complete (rule 19); None: not known."""
+        if self.holds_lease():
+            return self._patience.now_ms
+        return self._freshness.as_of_ms(self._log.applied)
+
+    # The tail of the log
+
+    def suffix(self, after: int) -> tuple[Entry, ...]:
+        """The entries held with index > `after`."""
+        return tuple(self._log.slice(after, self._log.last.index))
+
+    def term_at(self, index: int) -> int | None:
+        """The term of the entry at `index`; None if it is not held."""
+        return self._log.term_at(index)
+
+    def wants_snapshot(self, snapshot: EntryId) -> bool:
+        """Whether one as of this entry brings anything (rule 21)."""
+        return not self.removed and self._log.committed < snapshot.index and not self._log.holds(snapshot)
+
+    # What a leader knows of the members
+
+    def progress(self) -> tuple[tuple[ReplicaId, int], ...]:
+        """Leader: each member and the last index known to be on its disk. Else empty."""
+        if self._leading is None:
+            return ()
+        members = (*self.membership.voters, *self.membership.learners)
+        return tuple((member.replica, self._held_by(self._leading, member.replica)) for member in members)
+
+    def holders(self, index: int) -> tuple[ReplicaId, ...]:
+        """Leader: the voters known to hold everything up to `index` on disk. Else empty."""
+        leading = self._leading
+        if leading is None:
+            return ()
+        voters = (member.replica for member in self.membership.voters)
+        return tuple(replica for replica in voters if self._held_by(leading, replica) >= index)
+
+    def quorum_without(self, member: ReplicaId) -> bool:
+        """Leader: whether without `member` a quorum of voters that answer and have caught up would remain."""
+        return self._leading is not None and self._leading.quorum_without(member, self._patience.now_ms)
+
+    # Members
+
+    def _knows(self, replica: ReplicaId) -> bool:
+        """Whether the replica belongs to this group, as far as is known here (an empty learner knows nothing yet).
+
+        Changes that are in the log count: of two voters left, one may know the other only from there.
+        """
+        if not self.membership.version or find(self.membership, replica) is not None:
+            return True
+        return self._in_changes(replica) is not None
+
+    def _in_changes(self, replica: ReplicaId) -> Member | None:
+        for index in self._log.changes:
+            for entry in self._log.slice(index - 1, index):
+                member = find(decode_membership(entry.payload), replica)
+                if member is not None:
+                    return member
+        return None
+
+    def _electable(self) -> bool:
+        """Whether it may campaign: a voter, with no committed change of membership still to take effect (rule 11)."""
+        changes = self._log.changes
+        return self.id in self._voters and not self.removed and not (changes and changes[0] <= self._log.committed)
+
+    def _held_by(self, leading: Leadership, member: ReplicaId) -> int:
+        return self._log.persisted if member == self.id else leading.peers[member].match
+
+
+def voter_ids(membership: Membership) -> frozenset[ReplicaId]:
+    return frozenset(member.replica for member in membership.voters)

@@ -40,6 +40,7 @@ class Store:
         self.flushes = 0
         self._in_flight: tuple[int, bytes] | None = None  # ticket and batch
         self._found_full: bytes | None = None  # a batch to write again when there is room
+        self._checkpointing = 0  # ticket of a checkpoint that is on its way; 0: none
         self._looked_ms = 0
         self._flushed_ms = 0
         self._vouched = True
@@ -64,9 +65,12 @@ class Store:
             done = self.flusher.done()
         except DiskFull:
             self.full = True
+            self._checkpointing = 0
             if self._in_flight is not None:
                 self._found_full, self._in_flight = self._in_flight[1], None
             return False
+        if done >= self._checkpointing:
+            self._checkpointing = 0
         if self._in_flight is None or done < self._in_flight[0]:
             return False
         self._in_flight = None
@@ -83,10 +87,12 @@ class Store:
                 self._submit(payload, now_ms)
         if self._in_flight is not None or self._found_full is not None:
             return
+        if self._checkpointing:
+            return
         if self.log.bytes_since_checkpoint >= limits.LOG_CHECKPOINT_BYTES:
             points = host.points()
             self.engine.flush()
-            self.flusher.submit_checkpoint(self.log.encode(host.checkpoint(points)))
+            self._checkpointing = self.flusher.submit_checkpoint(self.log.encode(host.checkpoint(points)))
         elif not self._vouched and now_ms - self._flushed_ms >= _VOUCH_MS:
             self._vouched = True
             self.flusher.submit(self.log.encode(_NOTHING))

@@ -1,0 +1,169 @@
+"""What the coordinators' log holds: deltas of the map, and what only the coordinators keep beside it.
+
+Every entry is one MapCommand, so the log is a log of deltas; a command whose delta does not follow the map's version
+has no effect, so that two leaders' commands never mix. All of it lives in the state engine as rows under b"c".
+"""
+
+from typing import Final
+
+import msgspec
+
+from zkv.core.cluster.mapstate import ShardMap
+from zkv.core.cluster.operators import ReplaceReplica
+from zkv.core.cluster.shardmap import MapDelta, MapSnapshot, NodeInfo, TableInfo
+from zkv.core.message import Message
+from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.rows import Changes, Rows, numbered_key
+from zkv.errors import BadFrame
+from zkv.ids import TableId
+
+_META: Final = b"cm"
+_TABLE, _NODE, _SHARD, _OPERATOR, _SETTINGS = b"ct", b"cn", b"cs", b"co", b"cg"
+_START, _END = b"c", b"d"
+
+
+class Counters(Message, frozen=True, gc=False):
+    """The next id of each kind; ids are never used twice (rule 1)."""
+
+    table: int = 1
+    shard: int = 1  # 0 is the coordinators' own group
+    replica: int = 1
+    operator: int = 1
+
+
+class TableSettings(Message, frozen=True, gc=False):
+    """How a table was asked for, so that a repeated creation is recognised; kept a while after a drop."""
+
+    table: TableId
+    name: str
+    nonce: int
+    replicas: int
+    shards: int
+    splits: tuple[bytes, ...]
+    dropped: bool = False
+
+
+class MapCommand(Message, frozen=True, gc=False):
+    """One entry of the coordinators' log. `cluster` is set by the first alone; `counters` are those from now on."""
+
+    delta: MapDelta
+    counters: Counters
+    cluster: int = 0
+    operators: tuple[ReplaceReplica, ...] = ()
+    finished: tuple[int, ...] = ()  # operators that are done
+    settings: tuple[TableSettings, ...] = ()
+    forgotten: tuple[TableId, ...] = ()  # settings of tables dropped long ago
+
+
+class _Meta(Message, frozen=True, gc=False):
+    incarnation: int
+    version: int
+    cluster: int
+    counters: Counters
+
+
+encode: Final = msgspec.msgpack.Encoder().encode
+_command = msgspec.msgpack.Decoder(MapCommand)
+_meta = msgspec.msgpack.Decoder(_Meta)
+_table = msgspec.msgpack.Decoder(TableInfo)
+_node = msgspec.msgpack.Decoder(NodeInfo)
+_shard = msgspec.msgpack.Decoder(ShardInfo)
+_operator = msgspec.msgpack.Decoder(ReplaceReplica)
+_settings = msgspec.msgpack.Decoder(TableSettings)
+
+
+def decode_command(payload: bytes) -> MapCommand:
+    """The command in an entry's payload. Raises BadFrame for anything else."""
+    try:
+        return _command.decode(payload)
+    except ValueError as error:
+        raise BadFrame(str(error)) from error
+
+
+class CoordinatorState:
+    """The map, the counters, the operators and the tables' settings, as of the last applied command.
+
+    Version 0 is before the first command, which makes the cluster's id and the group's incarnation. Every replica of
+    the coordinators' group that applied the same commands holds the same state.
+    """
+
+    def __init__(self) -> None:
+        self.map = ShardMap(MapSnapshot(0, 0, 0, (), (), (), (), ()))
+        self.counters = Counters()
+        self.operators: dict[int, ReplaceReplica] = {}
+        self.settings: dict[TableId, TableSettings] = {}
+
+    @classmethod
+    def load(cls, rows: Rows) -> "CoordinatorState":
+        """The state that the rows hold. Raises ValueError where the engine holds something else."""
+        state = cls()
+        tables: list[TableInfo] = []
+        nodes: list[NodeInfo] = []
+        shards: list[ShardInfo] = []
+        meta = _Meta(0, 0, 0, Counters())
+        for key, value in rows.scan(_START, _END):
+            match key[:2]:
+                case b"cm":
+                    meta = _meta.decode(value)
+                case b"ct":
+                    tables.append(_table.decode(value))
+                case b"cn":
+                    nodes.append(_node.decode(value))
+                case b"cs":
+                    shards.append(_shard.decode(value))
+                case b"co":
+                    operator = _operator.decode(value)
+                    state.operators[operator.id] = operator
+                case b"cg":
+                    settings = _settings.decode(value)
+                    state.settings[settings.table] = settings
+                case kind:
+                    raise ValueError(f"a row of the coordinator of unknown kind {kind!r}")
+        everything = (tuple(tables), tuple(nodes), tuple(shards))
+        state.map = ShardMap(MapSnapshot(meta.incarnation, meta.version, meta.cluster, (), (), *everything))
+        state.counters = meta.counters
+        return state
+
+    def follows(self, command: MapCommand) -> bool:
+        """Whether the command takes effect now: it follows this version, of the same group or as the very first."""
+        delta = command.delta
+        same_group = delta.incarnation == self.map.incarnation
+        return delta.version == self.map.version + 1 and (same_group or self.map.version == 0)
+
+    def apply(self, command: MapCommand) -> bool:
+        """Take the command's effect; False, and nothing changes, if it does not follow."""
+        if not self.follows(command):
+            return False
+        if self.map.version == 0:
+            self.map.incarnation = command.delta.incarnation
+            self.map.cluster = command.cluster
+        self.map.apply(command.delta)
+        self.counters = command.counters
+        for operator in command.operators:
+            self.operators[operator.id] = operator
+        for done in command.finished:
+            self.operators.pop(done, None)
+        for settings in command.settings:
+            self.settings[settings.table] = settings
+        for table in command.forgotten:
+            self.settings.pop(table, None)
+        return True
+
+    def changes(self, command: MapCommand) -> Changes:
+        """The rows that the command changes, seen from the state before it; none if it has no effect."""
+        if not self.follows(command):
+            return {}
+        delta = command.delta
+        cluster = command.cluster if self.map.version == 0 else self.map.cluster
+        changes: Changes = {_META: encode(_Meta(delta.incarnation, delta.version, cluster, command.counters))}
+        changes.update((numbered_key(_TABLE, info.table), encode(info)) for info in delta.tables)
+        changes.update((_NODE + info.node.encode(), encode(info)) for info in delta.nodes)
+        changes.update((numbered_key(_SHARD, info.shard), encode(info)) for info in delta.shards)
+        changes.update((numbered_key(_TABLE, table), None) for table in delta.dropped_tables)
+        changes.update((_NODE + node.encode(), None) for node in delta.dropped_nodes)
+        changes.update((numbered_key(_SHARD, shard), None) for shard in delta.dropped_shards)
+        changes.update((numbered_key(_OPERATOR, plan.id), encode(plan)) for plan in command.operators)
+        changes.update((numbered_key(_OPERATOR, number), None) for number in command.finished)
+        changes.update((numbered_key(_SETTINGS, own.table), encode(own)) for own in command.settings)
+        changes.update((numbered_key(_SETTINGS, table), None) for table in command.forgotten)
+        return changes

@@ -14,7 +14,7 @@ import msgspec
 import zmq
 
 from zkv import limits
-from zkv.core.cluster.frames import Answers
+from zkv.core.cluster.frames import Answers, Peers
 from zkv.core.message import Message
 from zkv.core.node.host import LostState
 from zkv.core.node.node import Node, Turn
@@ -106,6 +106,8 @@ class NodeProcess:
         self.store.tend(node.host, now)
         node.service.disk_full = self.store.full
         self.gauges.tend(node, now)
+        if not (clients or from_coordinator or broadcasts or self._again):
+            self._again = node.idle()
 
     def _do(self, turn: Turn, now: int) -> None:
         effects, cluster = turn.effects, self.node.cluster
@@ -134,7 +136,7 @@ class NodeProcess:
         except BadFrame:
             self.bad_frames += 1
             return
-        if isinstance(message, codec.Peers):
+        if isinstance(message, Peers):
             self.node.from_peer(message)
         else:
             self.node.from_client(peer, message)

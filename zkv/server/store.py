@@ -10,7 +10,7 @@ from zkv.core.raft.messages import LogBatch
 from zkv.core.raft.ready import EntryId
 from zkv.ids import ReplicaId
 from zkv.server.flusher import Flush, Flusher, InlineFlusher
-from zkv.storage.disk import DiskFull
+from zkv.storage.faults import DiskFull
 from zkv.storage.folder import Folder
 from zkv.storage.log import Log
 from zkv.storage.open_engine import open_engine

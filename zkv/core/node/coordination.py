@@ -77,9 +77,7 @@ class Coordination:
         self.host: Host[MapMachine] = Host(
             rows=rows, rng=rng, timing=timing, make_machine=self._make_machine, apply=self._apply
         )
-        self.logic = Coordinator(
-            self.state, rng=rng, now_ms=0, coordinators=coordinators, publishers=publishers
-        )
+        self.logic = Coordinator(self.state, rng=rng, now_ms=0, coordinators=coordinators, publishers=publishers)
         self._rows = rows
         self._member = member
         self._leading = False

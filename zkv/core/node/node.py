@@ -17,6 +17,7 @@ from zkv.core.cluster.frames import Answers, Forward, Forwarded, PeerMessage, Pe
 from zkv.core.cluster.partition import partition_key, user_key
 from zkv.core.cluster.shardmap import Beacon, MapDelta, MapSnapshot, Partitioner
 from zkv.core.message import Message
+from zkv.core.node.census import Census
 from zkv.core.node.host import Effects, Host, RecoveredReplica
 from zkv.core.node.registration import Identity, Registration
 from zkv.core.node.service import Service
@@ -73,6 +74,7 @@ class Node:
         self.service.attach(self.host)
         self.transfers = Transfers(self.host)
         self.registration = Registration(identity)
+        self.census = Census(rows)
         self.counts: dict[str, int] = {}
         self.gauges: dict[str, object] = {}  # what the shell knows
         self._out = _Outbox()
@@ -94,6 +96,7 @@ class Node:
         self.host.tick(now_ms)
         self.transfers.begin(now_ms)
         self.service.begin()
+        self.census.give_up_late(now_ms)
         self._out.coordinator += self.registration.tick(now_ms, self.cluster, self.host.hosted.values())
         if self.follower.wants_snapshot and self.registration.registered and now_ms - self._map_asked_ms >= 500:
             self._map_asked_ms = now_ms
@@ -181,6 +184,10 @@ class Node:
         self._forward(effects)
         return Turn(effects, answers + out.direct, out.coordinator, out.events, out.stop)
 
+    def idle(self) -> bool:
+        """Nothing came in this turn: do a little of what can wait. Returns whether there is more of it."""
+        return self.census.go_on(self.host.hosted, self.host.now_ms)
+
     def hand_over(self) -> bool:
         """Ask another voter to lead each shard that is led here (a clean stop). True when none is left."""
         leading = [one for one in self.host.hosted.values() if one.replica.role is Role.LEADER]
@@ -213,6 +220,7 @@ class Node:
                 "term": one.replica.term,
                 "applied": one.replica.applied,
                 "committed": one.replica.committed,
+                "rows": self.census.counted.get(shard, -1),
                 "sessions": len(one.machine.sessions) if one.machine else 0,
             }
             for shard, one in hosted.items()

@@ -56,7 +56,9 @@ class Registration:
             self._speak_at = now_ms + limits.REGISTER_MS
             return [self._register(cluster, [report for one in hosted if (report := report_of(one))])]
         live = [one for one in hosted if one.machine is not None]
-        changed = [one for one in live if self._heard.get(one.replica.id) != _key(one) or one.replica.membership.learners]
+        changed = [
+            one for one in live if self._heard.get(one.replica.id) != _key(one) or one.replica.membership.learners
+        ]
         news = [one for one in changed if self._newest(one.replica.id) != _key(one)]
         if not news and now_ms < self._speak_at:
             return []

@@ -1,0 +1,64 @@
+"""How many rows each shard here has: counted in the node's idle moments, a slice at a time.
+
+The hot path keeps no count, because knowing whether a put adds a row costs a read per put on every replica. So a count
+is as of the moment when it began, and a shard that is written all the time is counted again only now and then.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+
+from zkv.core.node.host import Hosted
+from zkv.core.shard.machine import ShardMachine
+from zkv.core.shard.rows import Rows
+from zkv.ids import ShardId
+
+_SLICE_ROWS = 2_000
+_AGAIN_MS = 5_000
+
+
+class Census:
+    """Rows by shard, as of the last count of each."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.counted: dict[ShardId, int] = {}
+        self._rows = rows
+        self._as_of: dict[ShardId, tuple[int, int]] = {}  # version counter and space at the last count
+        self._began_ms: dict[ShardId, int] = {}
+        self._running: tuple[ShardId, Iterator[object]] | None = None
+        self._so_far = 0
+
+    def go_on(self, hosted: Mapping[ShardId, Hosted[ShardMachine]], now_ms: int) -> bool:
+        """Count one slice, if anything is to be counted. Returns whether there is more to do now."""
+        if self._running is None and not self._begin(hosted, now_ms):
+            return False
+        assert self._running is not None
+        shard, rows = self._running
+        seen = sum(1 for _ in islice(rows, _SLICE_ROWS))
+        self._so_far += seen
+        if seen < _SLICE_ROWS:
+            self.counted[shard] = self._so_far
+            self._running = None
+        return True
+
+    def give_up_late(self, now_ms: int) -> None:
+        """Let go of a count that load has kept from ending: its iterator pins what the engine would throw away."""
+        if self._running is not None and now_ms - self._began_ms[self._running[0]] > _AGAIN_MS:
+            self._as_of.pop(self._running[0], None)
+            self._running = None
+
+    def _begin(self, hosted: Mapping[ShardId, Hosted[ShardMachine]], now_ms: int) -> bool:
+        for gone in [shard for shard in self._as_of if shard not in hosted]:
+            del self._as_of[gone]
+            self.counted.pop(gone, None)
+        for shard, one in hosted.items():
+            machine = one.machine
+            if machine is None or self._as_of.get(shard) == (machine.counter, machine.space):
+                continue
+            if now_ms - self._began_ms.get(shard, -_AGAIN_MS) < _AGAIN_MS:
+                continue
+            self._as_of[shard] = (machine.counter, machine.space)
+            self._began_ms[shard] = now_ms
+            self._running = (shard, self._rows.scan(*machine.row_range()))
+            self._so_far = 0
+            return True
+        return False

@@ -52,7 +52,7 @@ class MemoryEngine:
         return len(self._undo)
 
     def crash(self, survivors: int) -> None:
-        """Lose what was not flushed, but for the first `survivors` calls of `apply` and `drop`: whole ones, in order."""
+        """Lose what was not flushed but for the first `survivors` calls of `apply` and `drop`: whole ones, in order."""
         assert 0 <= survivors <= len(self._undo)
         while len(self._undo) > survivors:
             self._set(self._undo.pop())

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Callable
 
 from zkv.errors import StartError, StorageError, ZkvError
-from zkv.server import exits
 from zkv.server.coordinator import CoordinatorProcess
+from zkv.server.exits import Exit
 from zkv.server.node import NodeProcess
 from zkv.server.settings import CoordinatorSettings, NodeSettings
 
@@ -27,8 +27,11 @@ def _run(serve: Callable[[], None]) -> int:
         serve()
     except StorageError as error:
         log.error("%s; %s", error.what, error.advice)
-        return exits.STORAGE
-    except (StartError, ZkvError) as error:
+        return Exit.STORAGE
+    except StartError as error:
         log.error("%s; %s", error.what, error.advice)
-        return exits.FAILED
-    return exits.OK
+        return Exit.START
+    except ZkvError as error:
+        log.error("%s; %s", error.what, error.advice)
+        return Exit.FAILED
+    return Exit.OK

@@ -13,7 +13,7 @@ from zkv.server.flusher import Flush, Flusher, InlineFlusher
 from zkv.storage.faults import DiskFull
 from zkv.storage.folder import Folder
 from zkv.storage.log import Log
-from zkv.storage.open_engine import open_engine
+from zkv.storage.open_engine import Kind, open_engine
 
 REJOIN = "move the folder away and start again: it rejoins empty (docs/operations.md)"
 _SPACE_LOOK_MS = 500
@@ -31,7 +31,7 @@ class Checkpointed(Protocol):
 class Store:
     """Everything one process writes. Opening it raises StorageError in the words that the user sees."""
 
-    def __init__(self, path: Path, *, name: str, role: str, engine: str, threaded: bool) -> None:
+    def __init__(self, path: Path, *, name: str, role: str, engine: Kind, threaded: bool) -> None:
         self.folder = Folder.open(path, name=name, role=role)
         self.log, self.recovered = Log.open(path / "log")
         self.engine = open_engine(path / "state", engine)

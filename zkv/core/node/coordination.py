@@ -118,9 +118,8 @@ class Coordination:
         if entry.kind != EntryKind.COMMAND:
             return
         command = decode_command(entry.payload)
+        changes.update(self.state.changes(command))
         took_effect = self.state.apply(command)
-        if took_effect:
-            changes.update(self.state.changes(command))
         self.logic.applied(command, took_effect)
 
     def _make_machine(self, replica: ReplicaId, descriptor: records.Descriptor) -> MapMachine:

@@ -53,7 +53,7 @@ class Disk:
         try:
             self._fill(file, start, end)
         except OSError as error:
-            raise FlushFailed(f"cannot write the log: {error.strerror}") from error
+            raise FlushFailed(f"a write failed: {error.strerror}") from error
 
     def write(self, file: int, parts: list[bytes], offset: int) -> None:
         """Write all parts at `offset`, one after the other. Raises FlushFailed."""
@@ -61,9 +61,9 @@ class Disk:
         try:
             written = os.pwritev(file, parts, offset)
         except OSError as error:
-            raise FlushFailed(f"cannot write the log: {error.strerror}") from error
+            raise FlushFailed(f"a write failed: {error.strerror}") from error
         if written != expected:
-            raise FlushFailed(f"cannot write the log: {written} of {expected} bytes were taken")
+            raise FlushFailed(f"a write failed: {written} of {expected} bytes were taken")
 
     def flush(self, file: int) -> None:
         """Return once the file's bytes are on the medium. Raises FlushFailed."""
@@ -73,7 +73,7 @@ class Disk:
             else:
                 os.fdatasync(file)
         except OSError as error:
-            raise FlushFailed(f"a flush of the log failed: {error.strerror}") from error
+            raise FlushFailed(f"a flush failed: {error.strerror}") from error
 
     def flush_folder(self, folder: Path) -> None:
         """Return once the names in `folder` are on the medium. Raises FlushFailed."""

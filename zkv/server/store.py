@@ -1,8 +1,9 @@
 """A process's disk: its folder, its log with the flush beside the loop, its state engine, and how they stay in step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from zkv import limits
 from zkv.core.node.host import Effects
@@ -19,6 +20,8 @@ REJOIN = "move the folder away and start again: it rejoins empty (docs/operation
 _SPACE_LOOK_MS = 500
 _VOUCH_MS = 1_000
 _NOTHING = LogBatch(())
+
+T = TypeVar("T")
 
 
 class Checkpointed(Protocol):
@@ -41,6 +44,8 @@ class Store:
         self._in_flight: tuple[int, bytes] | None = None  # ticket and batch
         self._found_full: bytes | None = None  # a batch to write again when there is room
         self._checkpointing = 0  # ticket of a checkpoint that is on its way; 0: none
+        self._engine_flush: tuple[Mapping[ReplicaId, EntryId], Future[None]] | None = None
+        self._helper = _executor(engine)
         self._looked_ms = 0
         self._flushed_ms = 0
         self._vouched = True
@@ -87,25 +92,48 @@ class Store:
                 self._submit(payload, now_ms)
         if self._in_flight is not None or self._found_full is not None:
             return
-        if self._checkpointing:
+        if self._engine_flush is not None:
+            self._checkpoint(host, *self._engine_flush)
+        if self._checkpointing or self._engine_flush is not None:
             return
         if self.log.bytes_since_checkpoint >= limits.LOG_CHECKPOINT_BYTES:
             points = host.points()
-            self.engine.flush()
-            self._checkpointing = self.flusher.submit_checkpoint(self.log.encode(host.checkpoint(points)))
+            self._engine_flush = (points, self._helper.submit(self.engine.flush))
         elif not self._vouched and now_ms - self._flushed_ms >= _VOUCH_MS:
             self._vouched = True
             self.flusher.submit(self.log.encode(_NOTHING))
 
     def close(self) -> None:
         """A clean stop: what is in flight ends, the engine is flushed."""
+        self._helper.shutdown()
         self.flusher.close()
         self.engine.flush()
         self.engine.close()
         self.log.close()
         self.folder.close()
 
+    def _checkpoint(self, host: Checkpointed, points: Mapping[ReplicaId, EntryId], flush: Future[None]) -> None:
+        """Once the engine holds everything up to `points`, rewrite the log. Raises what the flush raised."""
+        if flush.done():
+            self._engine_flush = None
+            flush.result()
+            self._checkpointing = self.flusher.submit_checkpoint(self.log.encode(host.checkpoint(points)))
+
     def _submit(self, payload: bytes, now_ms: int) -> None:
         self._flushed_ms = now_ms
         self._vouched = False
         self._in_flight = (self.flusher.submit(payload), payload)
+
+
+class _Inline(Executor):
+    """Runs what it is given at once: for an engine that belongs to one thread."""
+
+    def submit(self, fn: Callable[..., T], /, *args: object, **kwargs: object) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def _executor(engine: Kind) -> Executor:
+    """Where the engine is flushed for a checkpoint. RocksDB lets other threads write meanwhile: no turn waits."""
+    return ThreadPoolExecutor(1, thread_name_prefix="checkpoint") if engine == "rocksdb" else _Inline()

@@ -138,6 +138,7 @@ class Host(Generic[M]):
         self._tombstones: dict[ShardId, set[ReplicaId]] = {}
         self._creating: set[ReplicaId] = set()
         self._dying: set[ReplicaId] = set()
+        self._held: dict[ReplicaId, EntryId] = {}  # of a checkpoint that is being made
         self._teachers: dict[ReplicaId, NodeId] = {}
         self._next_space = 1
 
@@ -251,8 +252,9 @@ class Host(Generic[M]):
         share = limits.TAIL_BYTES_PER_NODE_MAX // (2 * len(self.hosted))
         for hosted in self.hosted.values():
             replica = hosted.replica
-            while replica.tail_bytes > share and replica.start.index < replica.applied:
-                replica.forget((replica.start.index + replica.applied + 1) // 2)
+            free = self._held.get(replica.id, replica.start).index if self._held else replica.applied
+            while replica.tail_bytes > share and replica.start.index < free:
+                replica.forget((replica.start.index + free + 1) // 2)
 
     # Birth and death of replicas ----------------------------------------------------------------------------------
 
@@ -445,19 +447,20 @@ class Host(Generic[M]):
         self._drop_unnamed(spaces)
 
     def points(self) -> dict[ReplicaId, EntryId]:
-        """Applied indexes, read before the engine is flushed (rule 5)."""
-        return {
+        """Applied indexes, read before the engine is flushed (rule 5). What follows them stays in memory until then."""
+        self._held = {
             hosted.replica.id: hosted.machine.applied for hosted in self.hosted.values() if hosted.machine is not None
         }
+        return self._held
 
     def checkpoint(self, points: Mapping[ReplicaId, EntryId]) -> LogBatch:
         """All that the log must still hold once the engine has flushed everything up to `points`."""
         items = []
+        self._held = {}
         for hosted in self.hosted.values():
             replica = hosted.replica
-            start = points.get(replica.id, EntryId(0, 0) if hosted.machine is None else None)
-            if start is None:
-                start = hosted.machine.applied if hosted.machine is not None else EntryId(0, 0)
+            # A replica that was created or got a snapshot since then flushed the engine itself, up to its log's start.
+            start = max(points.get(replica.id, replica.start), replica.start)
             items.append(
                 LogItem(
                     replica.id,

@@ -1,0 +1,262 @@
+"""The processes of `zkv.bench.ceiling`: client, reader, primary and replica, each one loop over bare sockets.
+
+`python -m zkv.bench.ceiling_roles ROLE ARGUMENTS...`; a server prints its port, the client its result.
+"""
+
+import os
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+import msgspec
+import zmq
+
+from zkv.bench.ceiling import Kind, Rate, Shape, rate_of
+
+NOW, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE | zmq.NOBLOCK)
+_DRAIN_MAX = 512
+_HIGH_WATER = 100_000
+_LOG_BYTES = 256 << 20
+_SILENCE_MS = 5_000
+_WARM_UP_S = 0.3
+_STEP = 7_919  # a prime: visits every key before it repeats one
+
+Socket = zmq.Socket[bytes]
+Rows = list[tuple[bytes, bytes]]
+
+
+class Put(msgspec.Struct, array_like=True, tag=1, gc=False):
+    """Store one value."""
+
+    request: int
+    key: bytes
+    value: bytes
+
+
+class Get(msgspec.Struct, array_like=True, tag=2, gc=False):
+    """Read one value."""
+
+    request: int
+    key: bytes
+
+
+class Append(msgspec.Struct, array_like=True, tag=10, gc=False):
+    """Rows number `first` and on, to a replica."""
+
+    first: int
+    rows: Rows
+
+
+encode = msgspec.msgpack.Encoder().encode
+_decode_request = msgspec.msgpack.Decoder(Put | Get).decode
+_decode_append = msgspec.msgpack.Decoder(Append).decode
+_decode_count = msgspec.msgpack.Decoder(int).decode
+_decode_value = msgspec.msgpack.Decoder(tuple[int, bytes]).decode
+
+
+def key_of(number: int) -> bytes:
+    """16 bytes."""
+    return b"user%012d" % number
+
+
+def _socket(kind: int) -> Socket:
+    socket = zmq.Context.instance().socket(kind)
+    socket.set_hwm(_HIGH_WATER)
+    socket.setsockopt(zmq.LINGER, 0)
+    return socket
+
+
+def _serve() -> Socket:
+    socket = _socket(zmq.ROUTER)
+    port = socket.bind_to_random_port("tcp://127.0.0.1")
+    sys.stdout.write(f"{port}\n")
+    sys.stdout.flush()
+    return socket
+
+
+def _ask(port: str) -> Socket:
+    socket = _socket(zmq.DEALER)
+    socket.connect(f"tcp://127.0.0.1:{port}")
+    return socket
+
+
+def _drain_router(socket: Socket) -> list[tuple[bytes, bytes]]:
+    taken: list[tuple[bytes, bytes]] = []
+    recv = socket.recv
+    try:
+        for _ in range(_DRAIN_MAX):
+            peer = recv(NOW)
+            taken.append((peer, recv(NOW)))
+    except zmq.Again:
+        pass
+    return taken
+
+
+def _drain(socket: Socket) -> list[bytes]:
+    taken: list[bytes] = []
+    recv = socket.recv
+    try:
+        for _ in range(_DRAIN_MAX):
+            taken.append(recv(NOW))
+    except zmq.Again:
+        pass
+    return taken
+
+
+class _Log:
+    """Appends a batch; with a folder it is on disk when `append` returns."""
+
+    def __init__(self, folder: str) -> None:
+        self._file = -1
+        self._size = 0
+        if folder:
+            self._file = os.open(Path(folder) / f"{os.getpid()}.log", os.O_CREAT | os.O_WRONLY, 0o600)
+            os.posix_fallocate(self._file, 0, _LOG_BYTES)
+
+    def append(self, rows: Rows) -> None:
+        if self._file < 0:
+            return
+        data = encode(rows)
+        if self._size + len(data) > _LOG_BYTES:
+            self._size = 0
+        os.pwrite(self._file, data, self._size)
+        self._size += len(data)
+        os.fdatasync(self._file)
+
+
+def replica(folder: str) -> None:
+    """Holds what the primary sends, and says how much it holds."""
+    socket, log = _serve(), _Log(folder)
+    held: dict[bytes, bytes] = {}
+    count = 0
+    while socket.poll():
+        peer, fresh = b"", Rows()
+        for sender, body in _drain_router(socket):
+            peer, append = sender, _decode_append(body)
+            assert append.first == count, "rows arrive in order and without gaps"
+            count += len(append.rows)
+            fresh += append.rows
+        if fresh:
+            log.append(fresh)
+            held.update(fresh)
+            socket.send(peer, MORE)
+            socket.send(encode(count), NOW)
+
+
+class _Primary:
+    """Takes puts, passes them on, and answers what a majority of three holds."""
+
+    def __init__(self, folder: str, replicas: list[str]) -> None:
+        self._socket, self._log = _serve(), _Log(folder)
+        self._rows: dict[bytes, bytes] = {}
+        self._peers = [_ask(port) for port in replicas]
+        self._held = dict.fromkeys(self._peers, 0)
+        self._waiting: deque[tuple[bytes, int]] = deque()
+        self._appended = self._answered = 0
+
+    def run(self) -> None:
+        poller = zmq.Poller()
+        for source in (self._socket, *self._peers):
+            poller.register(source, zmq.POLLIN)
+        while True:
+            for source, _ in poller.poll():
+                assert isinstance(source, zmq.Socket)
+                if source is self._socket:
+                    self._take()
+                else:
+                    self._held[source] = max(self._held[source], *map(_decode_count, _drain(source)), 0)
+            self._answer()
+
+    def _take(self) -> None:
+        batch = Rows()
+        for client, body in _drain_router(self._socket):
+            put = _decode_request(body)
+            assert isinstance(put, Put)
+            self._waiting.append((client, put.request))
+            batch.append((put.key, put.value))
+        message = encode(Append(self._appended, batch))
+        for peer in self._peers:
+            peer.send(message, NOW)
+        self._log.append(batch)  # while the replicas do the same
+        self._appended += len(batch)
+        self._rows.update(batch)
+
+    def _answer(self) -> None:
+        majority = min(self._appended, max(self._held.values()))
+        send = self._socket.send
+        while self._answered < majority:
+            client, request = self._waiting.popleft()
+            self._answered += 1
+            send(client, MORE)
+            send(encode(request), NOW)
+
+
+def reader(keys: int, value_bytes: int) -> None:
+    """Serves gets from a dict."""
+    socket = _serve()
+    rows = {key_of(number): b"v" * value_bytes for number in range(keys)}
+    send = socket.send
+    while socket.poll():
+        for client, body in _drain_router(socket):
+            get = _decode_request(body)
+            send(client, MORE)
+            send(encode((get.request, rows[get.key])), NOW)
+
+
+class _Client:
+    """A closed loop: each answer is followed by the next request."""
+
+    def __init__(self, port: str, kind: Kind, shape: Shape) -> None:
+        self._socket = _ask(port)
+        self._reads = kind is Kind.get
+        self._keys = [key_of(number) for number in range(shape.keys)]
+        self._value = b"v" * shape.value_bytes
+        self._begun = [0.0] * shape.outstanding
+        self._turn = 0
+
+    def run(self, seconds: float) -> Rate:
+        """Ask for `seconds`, after a warm-up that does not count."""
+        clock, socket, begun = time.perf_counter, self._socket, self._begun
+        latencies: list[float] = []
+        begin = clock() + _WARM_UP_S
+        end = begin + seconds
+        for slot in range(len(begun)):
+            self._send(slot)
+        while socket.poll(_SILENCE_MS):
+            for body in _drain(socket):
+                slot, now = self._slot(body), clock()
+                if now > end:
+                    return rate_of(latencies, seconds)
+                if now >= begin:
+                    latencies.append(now - begun[slot])
+                self._send(slot)
+        raise SystemExit("no answer for 5 s")
+
+    def _slot(self, body: bytes) -> int:
+        return _decode_value(body)[0] if self._reads else _decode_count(body)
+
+    def _send(self, slot: int) -> None:
+        self._turn = (self._turn + _STEP) % len(self._keys)
+        key = self._keys[self._turn]
+        self._begun[slot] = time.perf_counter()
+        self._socket.send(encode(Get(slot, key) if self._reads else Put(slot, key, self._value)), NOW)
+
+
+def main(role: str, *arguments: str) -> None:
+    """One process."""
+    match role:
+        case "replica":
+            replica(arguments[0])
+        case "primary":
+            _Primary(arguments[0], list(arguments[1:])).run()
+        case "reader":
+            reader(*msgspec.json.decode(arguments[0], type=tuple[int, int]))
+        case _:
+            shape = msgspec.json.decode(arguments[2], type=Shape)
+            rate = _Client(arguments[0], Kind(arguments[1]), shape).run(shape.seconds)
+            sys.stdout.write(msgspec.json.encode(rate).decode() + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -106,6 +106,9 @@ class StorageError(ZkvError):
 
     advice = "see docs/operations.md"
 
+    def __str__(self) -> str:
+        return f"{self.what}; {self.advice}"  # it answers no request, so no effect is in question
+
 
 class StartError(ZkvError):
     """A process cannot start: a port is taken, an address is wrong, a setting contradicts another."""

@@ -128,7 +128,7 @@ class Folder:
         (self.path / _PID).write_text(f"{os.getpid()}\n")
 
     def mark_failed(self, reason: str) -> None:
-        """A flush failed, so no process may trust these files again (rule 4): `open` refuses from now on. Best effort."""
+        """A flush failed, so no process may trust these files again (rule 4): `open` refuses now. Best effort."""
         try:
             (self.path / _FAILED).write_text(reason + "\n")
             Disk().flush_folder(self.path)

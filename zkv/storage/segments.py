@@ -97,11 +97,13 @@ def records(data: bytes, header: SegmentHeader) -> Iterator[tuple[int, bytes]]:
 
 
 def vouched_after(data: bytes, header: SegmentHeader, offset: int) -> int | None:
-    """Where, at or after `offset`, a record header stands that says: all before me was on disk. None: nowhere."""
-    while (offset := data.find(_RECORD_MAGIC, offset)) >= 0:
+    """Where behind `offset` a record header stands that says: all before me was on disk. None: nowhere.
+
+    A header at `offset` itself is no witness: it vouches for what is before it, and its own body may be torn.
+    """
+    while (offset := data.find(_RECORD_MAGIC, offset + 1)) >= 0:
         if _length_at(data, offset, header) is not None:
             return offset
-        offset += 1
     return None
 
 

@@ -1,0 +1,291 @@
+"""The client's whole judgement, without a socket: what to send where, what an answer means, when to try again.
+
+The owner submits requests, hands over what arrives, ticks, takes what is to be sent, and hands finished requests back
+to their callers. Everything submitted since the last turn leaves in one message to each node: packing is what speed
+comes from. Nothing here reads a clock: `now_ms` is handed in, and every request ends by its deadline.
+"""
+
+from zkv.core.cluster import messages as m
+from zkv.core.cluster.frames import Answers, Requests
+from zkv.core.cluster.shardmap import Beacon, MapDelta, NodeState
+from zkv.core.message import Message
+from zkv.core.raft.ready import Rng
+from zkv.core.routing.admin import AdminRequest, Desk
+from zkv.core.routing.answers import Answering
+from zkv.core.routing.atlas import Atlas
+from zkv.core.routing.dispatch import Dispatch
+from zkv.core.routing.flights import Flights, Pauses
+from zkv.core.routing.ledger import Finished, Ledger
+from zkv.core.routing.operations import KeyRequest, Request
+from zkv.core.routing.outbox import Outbox
+from zkv.core.routing.parts import Attempt, Part
+from zkv.core.routing.peers import Peer, Peers
+from zkv.core.routing.places import Places
+from zkv.core.routing.retry import late
+from zkv.core.routing.session import Sessions
+from zkv.errors import ProtocolError, Timeout, Unavailable, ZkvError
+
+ToClient = Answers | m.Welcome | m.MapAnswer | m.AdminDone | m.AdminRefused | m.StatusAnswer
+
+
+class Router:
+    """One client. Feed: submit, receive, heard, connected, disconnected, returned, tick. Ask: take, finished, next_ms.
+
+    `addresses`: coordinators or nodes, in the order of preference. `direct` False: only they are spoken to, and the
+    first node among them passes everything on. `wall_ms`: milliseconds since 1970, for the client id's birth stamp.
+    """
+
+    def __init__(self, addresses: tuple[str, ...], *, direct: bool, rng: Rng, wall_ms: int, now_ms: int) -> None:
+        self.atlas = Atlas()
+        self.peers = Peers(addresses, direct=direct, now_ms=now_ms)
+        self._ledger = Ledger()
+        self._outbox = Outbox()
+        self._places = Places(self.atlas, self._ledger)
+        self._flights = Flights()
+        self._pauses = Pauses()
+        sessions = Sessions(rng, wall_ms, now_ms)
+        self._dispatch = Dispatch(self.atlas, self.peers, self._places, self._flights, sessions, self._outbox)
+        self._answering = Answering(
+            self.atlas, self.peers, self._places, self._flights, self._pauses, self._ledger, sessions, rng
+        )
+        self._desk = Desk(self.atlas, self.peers, self._ledger, rng, self._outbox.tell)
+
+    # Asked by callers -----------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request[object], token: object, deadline_ms: int, now_ms: int) -> None:
+        """Take a request; by its deadline `finished` has (token, result or error). It leaves with the next `take`."""
+        request.token = token
+        request.deadline_ms = deadline_ms
+        self._ledger.awaited += 1
+        if not isinstance(request, KeyRequest):
+            assert isinstance(request, AdminRequest)
+            self._desk.submit(request, now_ms)
+        elif not request.items:
+            self._ledger.hand_back(token, {})
+        else:
+            request.submitted_ms = now_ms
+            self._places.place(Part(request, request.items, request.size), now_ms)
+
+    @property
+    def awaited(self) -> int:
+        """Requests submitted and not handed back yet."""
+        return self._ledger.awaited + len(self._ledger.finished)
+
+    def finished(self) -> list[Finished]:
+        """(token, result or ZkvError) of each request that has ended since the last call."""
+        finished, self._ledger.finished = self._ledger.finished, []
+        return finished
+
+    # Fed by the sockets -----------------------------------------------------------------------------------------------
+
+    def receive(self, address: str, message: ToClient, now_ms: int) -> None:
+        """One message from the peer at `address`. What fits nothing is dropped; none raises."""
+        peer = self.peers.known.get(address)
+        if peer is None:
+            return
+        if peer.away_since is not None:
+            self.peers.heard(peer)
+            self._wake(now_ms)
+        match message:
+            case Answers():
+                self._answering.take(address, message, now_ms)
+            case m.Welcome():
+                self._welcomed(peer, message, now_ms)
+            case m.MapAnswer():
+                self._map_arrived(peer, message, now_ms)
+            case m.AdminDone():
+                self._desk.done(message, address, now_ms)
+            case m.AdminRefused():
+                self._desk.refused(message, now_ms)
+            case m.StatusAnswer():
+                self._desk.figured(message, peer.node or address)
+
+    def heard(self, message: MapDelta | Beacon, now_ms: int) -> None:
+        """One message of the broadcast."""
+        self.atlas.heard(message, now_ms)
+
+    def connected(self, address: str, now_ms: int) -> None:
+        """There is a connection to this address (anew): ask who it is, and for the map if there is none."""
+        peer = self.peers.known.get(address)
+        if peer is None:
+            return
+        peer.connected = True
+        peer.away_since = None
+        shard_map = self.atlas.map
+        self._outbox.tell(address, m.Hello(0, m.PROTOCOL_VERSION, shard_map.cluster if shard_map is not None else 0))
+        if shard_map is None:
+            self._outbox.tell(address, m.MapRequest(self.atlas.asking(now_ms)[0]))
+        self._wake(now_ms)
+
+    def disconnected(self, address: str, now_ms: int) -> None:
+        """The connection is lost, and with it every answer that was to come over it."""
+        peer = self.peers.known.get(address)
+        if peer is not None:
+            peer.connected = False
+            if peer.away_since is None:
+                peer.away_since = now_ms
+        for attempt in list(self._flights.attempts.values()):
+            if attempt.address == address and not attempt.superseded:
+                self._lost(attempt, f"the connection to {address} was lost", now_ms)
+
+    def returned(self, address: str, message: Message, now_ms: int) -> None:
+        """This message could not be sent: what it asks for has not been asked."""
+        if not isinstance(message, Requests):
+            return
+        for group in message.groups:
+            attempt = self._flights.attempts.pop(group.id, None)
+            for part in attempt.live_parts() if attempt is not None else ():
+                part.open -= 1
+                part.detail, part.blame = f"{address} takes no more", Unavailable
+                self._answering.pause(part, now_ms)
+
+    # Time -----------------------------------------------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> None:
+        """Do what is due: attempts that were lost, parts that have paused, deadlines, the map."""
+        for attempt in self._flights.due(now_ms):
+            self._alarm(attempt, now_ms)
+        for part in self._pauses.due(now_ms):
+            if not part.done and not self._is_late(part, now_ms):
+                self._places.place(part, now_ms)
+        if now_ms >= self._places.sweep_at:
+            for part in self._places.expired(now_ms):
+                self._is_late(part, now_ms)
+        self._desk.tick(now_ms)
+        self.peers.tick(now_ms)
+        self._ask_for_map(now_ms)
+
+    def next_ms(self) -> int:
+        """When to tick at the latest; NEVER if nothing is waited for."""
+        soonest = min(self._flights.next_ms(), self._pauses.next_ms(), self._desk.next_ms(), self._places.sweep_at)
+        for moment in (self.atlas.next_ms(), self.peers.next_ms()):
+            if moment is not None and moment < soonest:
+                soonest = moment
+        return soonest
+
+    def take(self, now_ms: int) -> list[tuple[str, Message]]:
+        """(address, message) of all that is to be sent now; what cannot be sent comes back by `returned`."""
+        if self.atlas.changed:
+            self._follow_map(now_ms)
+        self._dispatch.cut(now_ms)
+        if self._places.holes or self._dispatch.stuck:
+            self._pause_stranded(now_ms)
+        shard_map = self.atlas.map
+        if shard_map is None:
+            return self._outbox.take(0, 0)
+        return self._outbox.take(shard_map.cluster, shard_map.version)
+
+    # Within -----------------------------------------------------------------------------------------------------------
+
+    def _welcomed(self, peer: Peer, message: m.Welcome, now_ms: int) -> None:
+        peer.node, peer.role = message.node, message.role
+        shard_map = self.atlas.map
+        if message.protocol != m.PROTOCOL_VERSION:
+            peer.fault = f"speaks protocol {message.protocol}, not {m.PROTOCOL_VERSION}"
+        elif shard_map is not None and message.cluster not in (0, shard_map.cluster):
+            peer.fault = "belongs to another cluster"
+        else:
+            peer.fault = ""
+            self.atlas.version_seen(message.map_version, peer.address, now_ms)
+        if all(other.fault for other in self.peers.known.values()):
+            self._end_all(ProtocolError(self.peers.silence()))
+
+    def _map_arrived(self, peer: Peer, message: m.MapAnswer, now_ms: int) -> None:
+        shard_map = self.atlas.map
+        if not message.map.version or peer.fault:
+            return  # a node that has none yet
+        if shard_map is not None and message.map.cluster != shard_map.cluster:
+            peer.fault = "belongs to another cluster"
+            return
+        self.atlas.arrived(message, now_ms)
+        self._places.settle(now_ms)
+
+    def _ask_for_map(self, now_ms: int) -> None:
+        due_ms = self.atlas.next_ms()
+        if due_ms is None or now_ms < due_ms:
+            return
+        number, source = self.atlas.asking(now_ms)
+        peer = self.peers.known.get(source)
+        if peer is None or not peer.usable:
+            peer = self.peers.first_usable("coordinator") or self.peers.first_usable()
+        if peer is not None:
+            self._outbox.tell(peer.address, m.MapRequest(number))
+
+    def _follow_map(self, now_ms: int) -> None:
+        """The map has changed: whoever waited for that, or waits at the wrong node, moves."""
+        self.atlas.changed = False
+        shard_map = self.atlas.map
+        assert shard_map is not None
+        self.peers.learn(shard_map.nodes.values(), shard_map.coordinators, shard_map.publishers, now_ms)
+        down = {node.address for node in shard_map.nodes.values() if node.state is NodeState.DOWN}
+        for attempt in list(self._flights.attempts.values()):
+            if attempt.superseded:
+                continue
+            info = shard_map.shards.get(attempt.info.shard)
+            leader = info.leading() if info is not None else None
+            node = shard_map.nodes.get(leader.node) if leader is not None else None
+            moved = info is None or (
+                info.term > attempt.info.term and (node is None or node.address != attempt.address)
+            )
+            if attempt.address in down:
+                self.peers.suspect(attempt.address, now_ms)
+                self._lost(attempt, f"the node at {attempt.address} is down", now_ms)
+            elif moved:
+                self._lost(attempt, "the shard's leader has changed", now_ms)
+        self._places.refresh(now_ms)
+        self._wake(now_ms)
+        self._desk.tick(now_ms)
+
+    def _alarm(self, attempt: Attempt, now_ms: int) -> None:
+        live = [part for part in attempt.live_parts() if not self._is_late(part, now_ms)]
+        if not live:
+            del self._flights.attempts[attempt.id]
+        elif attempt.superseded or now_ms < attempt.timeout_ms:
+            self._flights.arm(attempt, live)
+        else:
+            if self.peers.suspect(attempt.address, now_ms):
+                self._outbox.tell(attempt.address, m.Hello(0, m.PROTOCOL_VERSION, 0))  # its answer clears it
+            self._lost(attempt, f"no answer from {attempt.address} in {now_ms - attempt.sent_ms} ms", now_ms)
+
+    def _lost(self, attempt: Attempt, detail: str, now_ms: int) -> None:
+        """Send its parts again, under the same numbers. Its own answer may still come, and counts."""
+        attempt.superseded = True
+        live = attempt.live_parts()
+        for part in live:
+            part.lost += 1
+            part.tries += 1
+            part.detail, part.blame = detail, Timeout
+            self._places.place(part, now_ms)
+        if live:
+            self._flights.arm(attempt, live)
+        else:
+            del self._flights.attempts[attempt.id]
+
+    def _wake(self, now_ms: int) -> None:
+        for part in self._pauses.wake():
+            if not part.done:
+                self._places.place(part, now_ms)
+
+    def _pause_stranded(self, now_ms: int) -> None:
+        holes, self._places.holes = self._places.holes, []
+        stuck, self._dispatch.stuck = self._dispatch.stuck, []
+        for part in holes:
+            part.detail, part.blame = "the map shows no shard for the key", Unavailable
+            self._answering.pause(part, now_ms)
+        if holes:
+            self.atlas.need(now_ms)
+        for part in stuck:
+            part.detail, part.blame = "no node of the shard can be reached", Unavailable
+            self._answering.pause(part, now_ms)
+
+    def _is_late(self, part: Part, now_ms: int) -> bool:
+        """End the part if its deadline has passed."""
+        if part.request.deadline_ms > now_ms:
+            return False
+        self._ledger.ended(part, late(part, now_ms - part.request.submitted_ms, self.peers.silence()))
+        return True
+
+    def _end_all(self, error: ZkvError) -> None:
+        waiting, self._places.unplaced = self._places.unplaced, []
+        for part, _ in waiting:
+            self._ledger.ended(part, error)

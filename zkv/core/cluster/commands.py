@@ -10,7 +10,7 @@ import msgspec
 
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.operators import ReplaceReplica
-from zkv.core.cluster.shardmap import MapDelta, MapSnapshot, NodeInfo, TableInfo
+from zkv.core.cluster.shardmap import MapDelta, MapSnapshot, NodeInfo, Partitioner, TableInfo
 from zkv.core.message import Message
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.rows import Changes, Rows, numbered_key
@@ -37,6 +37,7 @@ class TableSettings(Message, frozen=True, gc=False):
     table: TableId
     name: str
     nonce: int
+    partitioner: Partitioner
     replicas: int
     shards: int
     splits: tuple[bytes, ...]

@@ -1,0 +1,285 @@
+"""The coordinators' leader: hears nodes and clients, decides the next change of the map, publishes committed ones.
+
+It decides only on the committed state and has at most one command under way, so what it decides is never computed from
+a guess. Everything that it knows beside that state (sessions, reports, waiting requests) may be lost at any moment: the
+nodes say it again. Pure: time comes by `tick`, chance by `rng`, and what is to be sent is asked for.
+"""
+
+from typing import Final
+
+import msgspec
+
+from zkv.core.cluster import messages as m
+from zkv.core.cluster.commands import CoordinatorState, MapCommand, encode
+from zkv.core.cluster.draft import Draft
+from zkv.core.cluster.figures import figures
+from zkv.core.cluster.leaders import LeaderBalance
+from zkv.core.cluster.liveness import Liveness
+from zkv.core.cluster.orders import Orders
+from zkv.core.cluster.registrar import Registrar, told_of
+from zkv.core.cluster.replacement import draft_recreation, draft_replacements
+from zkv.core.cluster.reports import Reports
+from zkv.core.cluster.shardmap import Beacon, MapDelta, NodeInfo, NodeState, Partitioner
+from zkv.core.cluster.tables import TableRequests, draft_dropped, draft_table, requested_ranges
+from zkv.core.message import Message
+from zkv.core.raft.ready import Rng
+from zkv.core.shard.commands import EFFECT_NONE
+from zkv.core.shard.descriptor import ShardState
+from zkv.ids import ShardId
+
+BEACON_MS: Final = 1_000
+LOOK_MS: Final = 100  # how often what waits for time is looked at
+FIRST_NODES_MS: Final = 3_000  # so long the default table waits for three nodes
+DEFAULT_TABLE: Final = "default"
+DEFAULT_REPLICAS: Final = 3
+EARLY_MESSAGES_MAX: Final = 1_000  # kept until the first command has made the cluster's id
+
+Request = (
+    m.Hello | m.MapRequest | m.StatusRequest | m.CreateTable | m.DropTable | m.Register | m.Alive | m.Dropped
+)  # what may arrive at a coordinator, beside its group's own traffic
+
+
+class Coordinator:
+    """One coordinator's logic around its CoordinatorState, which the caller applies commands to.
+
+    The caller: `tick`, `receive` every message, put what `propose` returns into the group's log, call `applied` after
+    each command it applied, send `outbox` and publish `broadcasts`. A command is published only once applied (rule 24).
+    """
+
+    def __init__(
+        self,
+        state: CoordinatorState,
+        *,
+        rng: Rng,
+        now_ms: int,
+        coordinators: tuple[str, ...],
+        publishers: tuple[str, ...],
+        name: str = "coordinator",
+    ) -> None:
+        state.map.coordinators = coordinators
+        state.map.publishers = publishers
+        self.state = state
+        self.name = name
+        self.balance = LeaderBalance()
+        self.liveness = Liveness(now_ms, now_ms)
+        self.reports = Reports()
+        self.orders = Orders(state, self.reports, self.liveness)
+        self.tables = TableRequests(state)
+        self.registrar = Registrar(state, self.liveness, self.reports)
+        self.received: dict[str, int] = {}
+        self._rng = rng
+        self._leading = False
+        self._proposed: MapCommand | None = None
+        self._stirred = True  # something happened that may call for a command, an answer or an order
+        self._first_node_ms: int | None = None
+        self._beacon_at_ms = 0
+        self._look_at_ms = 0
+        self._early: list[tuple[bytes, Request]] = []
+        self._outbox: list[tuple[bytes, Message]] = []
+        self._broadcasts: list[MapDelta | Beacon] = []
+        self._events: list[str] = []
+        self._known_nodes = dict(state.map.nodes)
+
+    def start_leading(self) -> None:
+        """This coordinator leads its group, and its own term's first entry is applied."""
+        self._leading = True
+        self._proposed = None
+        self._stirred = True
+        self.liveness.start()
+        self.balance.disturbed(self.liveness.now_ms)
+
+    def stop_leading(self) -> None:
+        """It leads no longer: what it knew of the nodes is another's to hear, and who waits is told."""
+        self._leading = False
+        self._proposed = None
+        self._outbox.extend(self.tables.give_up(f"coordinator {self.name} no longer leads"))
+        self.liveness.start()
+        self.reports.clear()
+        self.orders.clear()
+        self.registrar.clear()
+
+    def receive(self, source: bytes, message: Request) -> None:
+        """Take one message; `source` is the routing id that answers go to."""
+        name = type(message).__name__
+        self.received[name] = self.received.get(name, 0) + 1
+        if self.state.map.version == 0:
+            if len(self._early) < EARLY_MESSAGES_MAX:
+                self._early.append((source, message))
+            return
+        self._take(source, message)
+
+    def tick(self, now_ms: int) -> None:
+        """Time goes on: who is silent is noticed, orders are repeated, a beacon goes out in a quiet second."""
+        self.liveness.tick(now_ms)
+        if self.state.map.version and now_ms >= self._beacon_at_ms:
+            self.subscribed()
+        if not self._leading:
+            return
+        self._stirred = self._stirred or any(
+            self.liveness.state_of(info) != info.state for info in self.state.map.nodes.values()
+        )
+        self._stirred = self._stirred or self._is_unsettled()
+        order = self.balance.next_order(self.state.map, now_ms)
+        session = self.liveness.sessions.get(order[0]) if order is not None else None
+        if order is not None and session is not None:
+            self._outbox.append((session.source, order[1]))
+
+    def propose(self) -> list[bytes]:
+        """The command to put into the group's log now: none while one is under way or nothing changes."""
+        if not self._leading or self._proposed is not None or not self._stirred:
+            return []
+        self._settle()
+        self._proposed = self._draft() if self.state.map.version else self._founding()
+        return [encode(self._proposed)] if self._proposed is not None else []
+
+    def applied(self, command: MapCommand, took_effect: bool) -> None:
+        """The command is committed and was applied to `state`: publish it, answer, go on from there."""
+        if command == self._proposed:
+            self._proposed = None
+        self._stirred = True
+        if not took_effect:
+            return
+        self._broadcasts.append(command.delta)
+        self._beacon_at_ms = self.liveness.now_ms + BEACON_MS
+        self._tell_of_nodes(command)
+        early, self._early = self._early, []
+        for source, message in early:
+            self._take(source, message)
+        self._settle()
+
+    def subscribed(self) -> None:
+        """Somebody subscribed to the broadcast: it hears at once which version there is."""
+        if self.state.map.version:
+            self._broadcasts.append(Beacon(self.state.map.incarnation, self.state.map.version))
+            self._beacon_at_ms = self.liveness.now_ms + BEACON_MS
+
+    def outbox(self) -> list[tuple[bytes, Message]]:
+        """Answers and orders since the last call, by routing id."""
+        if self._stirred and self._proposed is None:
+            self._settle()
+        sent, self._outbox = self._outbox, []
+        return sent
+
+    def broadcasts(self) -> list[MapDelta | Beacon]:
+        """Committed deltas and beacons since the last call, in order."""
+        sent, self._broadcasts = self._broadcasts, []
+        return sent
+
+    def events(self) -> list[str]:
+        """What is worth a line in the log, since the last call."""
+        told, self._events = self._events + self.registrar.told(), []
+        return told
+
+    def _take(self, source: bytes, message: Request) -> None:
+        match message:
+            case m.Hello():
+                self._outbox.append((source, self._welcome(message)))
+            case m.MapRequest():
+                self._outbox.append((source, m.MapAnswer(message.id, self.state.map.snapshot())))
+            case m.StatusRequest():
+                self._outbox.append((source, self._status(message)))
+            case m.CreateTable() | m.DropTable():
+                self._take_table_request(source, message)
+            case _ if self._leading:
+                self._take_node(source, message)
+
+    def _take_node(self, source: bytes, message: m.Register | m.Alive | m.Dropped) -> None:
+        self._stirred = True
+        match message:
+            case m.Register():
+                self._outbox.extend(self.registrar.register(source, message))
+            case m.Alive():
+                self._outbox.extend(self.registrar.alive(source, message))
+            case m.Dropped():
+                self.orders.gone.add(message.replica)
+                self.reports.gone(message.node, message.replica)
+
+    def _take_table_request(self, source: bytes, message: m.CreateTable | m.DropTable) -> None:
+        if not self._leading:
+            what = f"coordinator {self.name} does not lead"
+            self._outbox.append((source, m.AdminRefused(message.id, "Unavailable", what, EFFECT_NONE)))
+            return
+        self._stirred = True
+        refusal = self.tables.take(source, message, self.liveness.now_ms)
+        if refusal is not None:
+            self._outbox.append((source, refusal))
+
+    def _welcome(self, hello: m.Hello) -> m.Welcome:
+        shard_map = self.state.map
+        return m.Welcome(hello.id, m.PROTOCOL_VERSION, shard_map.cluster, self.name, "coordinator", shard_map.version)
+
+    def _status(self, request: m.StatusRequest) -> m.StatusAnswer:
+        told = figures(self.state, self.reports, self.liveness, leading=self._leading, received=self.received)
+        return m.StatusAnswer(request.id, msgspec.msgpack.encode(told))
+
+    def _founding(self) -> MapCommand:
+        """The very first command: the cluster's id and the incarnation of its coordinators' group."""
+        incarnation, cluster = self._rng.randrange(1, 2**63), self._rng.randrange(1, 2**63)
+        return MapCommand(MapDelta(incarnation, 1), self.state.counters, cluster=cluster)
+
+    def _draft(self) -> MapCommand | None:
+        self._stirred = False
+        draft = Draft(self.state)
+        self.registrar.draft(draft)
+        for info in self.reports.news(self.state.map):
+            draft.put_shard(info)
+        for info in self.state.map.shards.values():
+            if info.state == ShardState.CREATING:
+                self._draft_creation(draft, info.shard)
+        draft_replacements(draft, self.registrar.missing)
+        draft_dropped(draft, self.state, self.orders.is_dropped)
+        self._draft_tables(draft)
+        return draft.command()
+
+    def _draft_creation(self, draft: Draft, shard: ShardId) -> None:
+        info = draft.shard(shard)
+        assert info is not None, "a shard that is being created is in the map"
+        draft_recreation(draft, info, self.registrar.missing)
+        if draft.shard(shard) is not None and all(map(self.reports.has, info.membership.voters)):
+            draft.put_shard(msgspec.structs.replace(info, state=ShardState.ACTIVE))
+
+    def _draft_tables(self, draft: Draft) -> None:
+        up = [node for node in draft.nodes() if node.state == NodeState.UP]
+        if self.state.counters.table > 1:
+            self.tables.draft(draft, up)
+        elif self._is_time_for_default(up):
+            replicas = min(DEFAULT_REPLICAS, len(up))
+            request = m.CreateTable(0, 0, DEFAULT_TABLE, Partitioner.HASH, replicas, 0)
+            draft_table(draft, request, requested_ranges(request), up)
+
+    def _is_time_for_default(self, up: list[NodeInfo]) -> bool:
+        """Whether there are nodes enough for the first table, or nobody else came for a while."""
+        if not up:
+            return False
+        if self._first_node_ms is None:
+            self._first_node_ms = self.liveness.now_ms
+        return len(up) >= DEFAULT_REPLICAS or self.liveness.now_ms - self._first_node_ms >= FIRST_NODES_MS
+
+    def _is_unsettled(self) -> bool:
+        """Whether something waits for time to pass: an order to be repeated, a deadline, more nodes."""
+        if self.liveness.now_ms < self._look_at_ms:
+            return False
+        self._look_at_ms = self.liveness.now_ms + LOOK_MS
+        if self.state.operators or len(self.tables) or self.state.counters.table == 1:
+            return True
+        if any(info.state != ShardState.ACTIVE for info in self.state.map.shards.values()):
+            return True
+        return any(self.reports.strays(self.state.map, ShardId(self.state.counters.shard)))
+
+    def _settle(self) -> None:
+        """Answer whom the committed state lets be answered, and send the orders that it calls for."""
+        if not self._leading or not self.state.map.version:
+            return
+        self._outbox.extend(self.registrar.answers())
+        self._outbox.extend(self.tables.answers(self.liveness.now_ms))
+        self._outbox.extend(self.orders.due())
+
+    def _tell_of_nodes(self, command: MapCommand) -> None:
+        for node in command.delta.nodes:
+            self._events.append(told_of(self._known_nodes.get(node.node), node))
+            self._known_nodes[node.node] = node
+        for plan in command.operators:
+            where = f"replica {plan.fresh.replica} on {plan.fresh.node}"
+            self._events.append(f"shard {plan.shard}: {where} is to replace {plan.lost[-1].replica}: {plan.why}")
+        if command.delta.nodes or command.delta.tables:
+            self.balance.disturbed(self.liveness.now_ms)

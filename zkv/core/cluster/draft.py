@@ -1,0 +1,138 @@
+"""One command in the making: changes gathered over the committed state, then encoded as the next delta."""
+
+from zkv.core.cluster.commands import CoordinatorState, Counters, MapCommand, TableSettings
+from zkv.core.cluster.operators import ReplaceReplica
+from zkv.core.cluster.shardmap import MapDelta, NodeInfo, TableInfo
+from zkv.core.raft.messages import Member
+from zkv.core.shard.descriptor import ShardInfo
+from zkv.ids import NodeId, ReplicaId, ShardId, TableId
+
+
+class Draft:
+    """Changes to a state that stays as it is. Putting back what is committed already is no change."""
+
+    def __init__(self, state: CoordinatorState) -> None:
+        self._state = state
+        self._next_table = state.counters.table
+        self._next_shard = state.counters.shard
+        self._next_replica = state.counters.replica
+        self._next_operator = state.counters.operator
+        self._nodes: dict[NodeId, NodeInfo] = {}
+        self._tables: dict[TableId, TableInfo] = {}
+        self._shards: dict[ShardId, ShardInfo] = {}
+        self._operators: dict[int, ReplaceReplica] = {}
+        self._settings: dict[TableId, TableSettings] = {}
+        self._dropped_tables: list[TableId] = []
+        self._dropped_shards: list[ShardId] = []
+        self._finished: list[int] = []
+        self._forgotten: list[TableId] = []
+
+    def node(self, node: NodeId) -> NodeInfo | None:
+        """The node as it will be."""
+        return self._nodes.get(node) or self._state.map.nodes.get(node)
+
+    def nodes(self) -> list[NodeInfo]:
+        """All nodes as they will be."""
+        return list((self._state.map.nodes | self._nodes).values())
+
+    def shards(self) -> list[ShardInfo]:
+        """All shards as they will be."""
+        held = self._state.map.shards | self._shards
+        return [info for shard, info in held.items() if shard not in self._dropped_shards]
+
+    def shard(self, shard: ShardId) -> ShardInfo | None:
+        """The shard as it will be; None if it is gone."""
+        if shard in self._dropped_shards:
+            return None
+        return self._shards.get(shard) or self._state.map.shards.get(shard)
+
+    def operators(self) -> list[ReplaceReplica]:
+        """The plans as they will be, oldest first."""
+        held = self._state.operators | self._operators
+        return [plan for number, plan in sorted(held.items()) if number not in self._finished]
+
+    def has_table(self, name: str) -> bool:
+        """Whether there is, or will be, a table of that name."""
+        return self._state.map.table(name) is not None or any(table.name == name for table in self._tables.values())
+
+    def put_node(self, info: NodeInfo) -> None:
+        """The node shall be so."""
+        if self.node(info.node) != info:
+            self._nodes[info.node] = info
+
+    def put_shard(self, info: ShardInfo) -> None:
+        """The shard shall be so."""
+        if self.shard(info.shard) != info:
+            self._shards[info.shard] = info
+
+    def put_operator(self, plan: ReplaceReplica) -> None:
+        """The plan shall be so."""
+        self._operators[plan.id] = plan
+
+    def finish(self, plan: ReplaceReplica) -> None:
+        """The plan is done."""
+        self._finished.append(plan.id)
+
+    def add_table(self, table: TableInfo, settings: TableSettings) -> None:
+        """A new table, its shards to be put by the caller."""
+        self._tables[table.table] = table
+        self._settings[settings.table] = settings
+
+    def put_settings(self, settings: TableSettings) -> None:
+        """Remember how a table was asked for."""
+        self._settings[settings.table] = settings
+
+    def drop_table(self, table: TableId) -> None:
+        """The table goes from the map; its shards by `drop_shard`."""
+        self._dropped_tables.append(table)
+
+    def drop_shard(self, shard: ShardId) -> None:
+        """The shard goes from the map."""
+        self._dropped_shards.append(shard)
+
+    def forget(self, table: TableId) -> None:
+        """The settings of a table dropped long ago go."""
+        self._forgotten.append(table)
+
+    def new_table(self) -> TableId:
+        """A table id never used before."""
+        self._next_table += 1
+        return TableId(self._next_table - 1)
+
+    def new_shard(self) -> ShardId:
+        """A shard id never used before."""
+        self._next_shard += 1
+        return ShardId(self._next_shard - 1)
+
+    def new_operator(self) -> int:
+        """A plan's number never used before."""
+        self._next_operator += 1
+        return self._next_operator - 1
+
+    def new_member(self, node: NodeInfo) -> Member:
+        """A replica on this folder of this node, under an id never used before (rule 1)."""
+        self._next_replica += 1
+        return Member(ReplicaId(self._next_replica - 1), node.node, node.incarnation)
+
+    def command(self) -> MapCommand | None:
+        """The command that makes it so; None if nothing changes."""
+        counters = Counters(self._next_table, self._next_shard, self._next_replica, self._next_operator)
+        delta = MapDelta(
+            incarnation=self._state.map.incarnation,
+            version=self._state.map.version + 1,
+            tables=tuple(self._tables.values()),
+            nodes=tuple(self._nodes.values()),
+            shards=tuple(info for shard, info in self._shards.items() if shard not in self._dropped_shards),
+            dropped_tables=tuple(self._dropped_tables),
+            dropped_shards=tuple(self._dropped_shards),
+        )
+        command = MapCommand(
+            delta=delta,
+            counters=counters,
+            operators=tuple(plan for number, plan in self._operators.items() if number not in self._finished),
+            finished=tuple(self._finished),
+            settings=tuple(self._settings.values()),
+            forgotten=tuple(self._forgotten),
+        )
+        empty = MapCommand(MapDelta(delta.incarnation, delta.version), counters)
+        return None if command == empty else command

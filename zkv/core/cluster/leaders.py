@@ -1,0 +1,82 @@
+"""Spreading leaders over the nodes, slowly: one hand-over at a time, only while all is calm."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from zkv.core.cluster.mapstate import ShardMap
+from zkv.core.cluster.messages import TransferLeader
+from zkv.core.cluster.shardmap import NodeInfo, NodeState
+from zkv.core.raft.messages import Member
+from zkv.core.shard.descriptor import ShardInfo, ShardState
+from zkv.ids import NodeId, ShardId
+
+CALM_MS: Final = 10_000  # since a node came, went or returned
+TRANSFER_EVERY_MS: Final = 1_000
+RETRY_MS: Final = 30_000  # a shard whose hand-over was ordered is left alone for as long, whatever came of it
+
+
+@dataclass(slots=True)
+class LeaderBalance:
+    """Decides the next hand-over. `enabled` False turns it off.
+
+    A node gives a leader away only while it leads more than one above its fair share (by weight), and only to one
+    that is at least two behind it, so that nothing is ever handed back and forth.
+    """
+
+    enabled: bool = True
+    _calm_from_ms: int = 0
+    _next_ms: int = 0
+    _tried_ms: dict[ShardId, int] = field(default_factory=dict)
+
+    def disturbed(self, now_ms: int) -> None:
+        """A node came, went or returned: wait before anything is judged."""
+        self._calm_from_ms = now_ms + CALM_MS
+
+    def next_order(self, shard_map: ShardMap, now_ms: int) -> tuple[NodeId, TransferLeader] | None:
+        """The order to send now, and the node of the present leader; None for none."""
+        if not self.enabled or now_ms < max(self._calm_from_ms, self._next_ms):
+            return None
+        self._next_ms = now_ms + TRANSFER_EVERY_MS
+        self._tried_ms = {shard: at for shard, at in self._tried_ms.items() if now_ms - at < RETRY_MS}
+        excess = excess_of(shard_map)
+        if excess is None:
+            return None
+        for info in shard_map.shards.values():
+            target = None if info.shard in self._tried_ms else _better_leader(shard_map, info, excess)
+            leader = info.leading()
+            if target is not None and leader is not None:
+                self._tried_ms[info.shard] = now_ms
+                return leader.node, TransferLeader(info.shard, target.replica)
+        return None
+
+
+def excess_of(shard_map: ShardMap) -> dict[NodeId, float] | None:
+    """How many more shards each node leads than its fair share; None while some shard in service has no leader."""
+    active = [info for info in shard_map.shards.values() if info.state == ShardState.ACTIVE]
+    counts: dict[NodeId, float] = {
+        member.node: 0 for info in active for member in info.membership.voters if _is_up(shard_map, member.node)
+    }
+    for info in active:
+        leader = info.leading()
+        if leader is None or leader.node not in counts:
+            return None
+        counts[leader.node] += 1
+    weight = sum(shard_map.nodes[node].weight for node in counts)
+    return {node: count - len(active) * shard_map.nodes[node].weight / weight for node, count in counts.items()}
+
+
+def _better_leader(shard_map: ShardMap, info: ShardInfo, excess: dict[NodeId, float]) -> Member | None:
+    """The voter that should lead instead, if the present leader's node leads too many and the whole group is up."""
+    leader = info.leading()
+    voters = info.membership.voters
+    if leader is None or info.state != ShardState.ACTIVE or not all(_is_up(shard_map, own.node) for own in voters):
+        return None
+    if excess[leader.node] <= 1 or excess[leader.node] < max(excess.values()):
+        return None
+    target = min(voters, key=lambda own: (excess[own.node], own.node))
+    return target if excess[leader.node] - excess[target.node] >= 2 else None
+
+
+def _is_up(shard_map: ShardMap, node: NodeId) -> bool:
+    info: NodeInfo | None = shard_map.nodes.get(node)
+    return info is not None and info.state == NodeState.UP

@@ -1,0 +1,117 @@
+"""What nodes must be told to do, as it follows from the committed state, and when each order is told again."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from zkv.core.cluster.commands import CoordinatorState
+from zkv.core.cluster.liveness import Liveness
+from zkv.core.cluster.messages import ChangeMember, CreateReplica, DropShard
+from zkv.core.cluster.operators import order_for
+from zkv.core.cluster.reports import Reports
+from zkv.core.cluster.shardmap import NodeState
+from zkv.core.raft.messages import Member
+from zkv.core.shard.descriptor import ShardInfo, ShardState
+from zkv.ids import NodeId, ReplicaId, ShardId
+
+REPEAT_MS: Final = 500  # an order whose effect nobody has reported is sent again
+
+Order = CreateReplica | DropShard | ChangeMember
+_Key = tuple[NodeId, type[Order], ShardId, ReplicaId, int]
+
+
+class Orders:
+    """Orders that are due. An order stands while the state calls for it; nothing is stored of it but when it was sent.
+
+    Each names the folder or the membership version that it was decided on: one that comes late or twice does nothing.
+    """
+
+    def __init__(self, state: CoordinatorState, reports: Reports, liveness: Liveness) -> None:
+        self.gone: set[ReplicaId] = set()  # of shards being dropped: reported deleted
+        self._state = state
+        self._reports = reports
+        self._liveness = liveness
+        self._sent_ms: dict[_Key, int] = {}
+
+    def clear(self) -> None:
+        """Nothing was sent and nothing was reported gone."""
+        self.gone.clear()
+        self._sent_ms.clear()
+
+    def due(self) -> Iterator[tuple[bytes, Order]]:
+        """The orders to send now, by routing id."""
+        now_ms = self._liveness.now_ms
+        before, self._sent_ms = self._sent_ms, {}
+        for node, order in self._standing():
+            key = _key(node, order)
+            sent_ms = before.get(key)
+            if sent_ms is not None and now_ms - sent_ms < REPEAT_MS:
+                self._sent_ms[key] = sent_ms
+                continue
+            self._sent_ms[key] = now_ms
+            yield self._liveness.sessions[node].source, order
+
+    def is_live(self, member: Member) -> bool:
+        """Whether the member's node is there with the folder that the member belongs to."""
+        session = self._liveness.sessions.get(member.node)
+        return session is not None and session.incarnation == member.incarnation and self._hears(member.node)
+
+    def is_dropped(self, info: ShardInfo) -> bool:
+        """Whether no live replica of a shard being dropped is left; one that returns later is dropped as a stray."""
+        members = (*info.membership.voters, *info.membership.learners)
+        return not any(self._may_exist(member) for member in members)
+
+    def _may_exist(self, member: Member) -> bool:
+        """Whether the member's node is believed up on that folder, and has not said that the replica is gone."""
+        node = self._state.map.nodes.get(member.node)
+        if node is None or node.incarnation != member.incarnation or member.replica in self.gone:
+            return False
+        return self._liveness.state_of(node) == NodeState.UP
+
+    def _hears(self, node: NodeId) -> bool:
+        return self._liveness.is_heard(node)
+
+    def _standing(self) -> Iterator[tuple[NodeId, Order]]:
+        for info in self._state.map.shards.values():
+            if info.state == ShardState.CREATING:
+                yield from self._creations(info)
+            elif info.state == ShardState.DROPPING:
+                yield from self._drops(info)
+        yield from self._changes()
+        for node, report in self._reports.strays(self._state.map, ShardId(self._state.counters.shard)):
+            if self._hears(node):
+                incarnation = self._liveness.sessions[node].incarnation
+                yield node, DropShard(incarnation, report.info.shard, report.replica)
+
+    def _creations(self, info: ShardInfo) -> Iterator[tuple[NodeId, Order]]:
+        for member in info.membership.voters:
+            if self.is_live(member) and not self._reports.has(member):
+                yield member.node, CreateReplica(member.incarnation, member.replica, info)
+
+    def _drops(self, info: ShardInfo) -> Iterator[tuple[NodeId, Order]]:
+        for member in (*info.membership.voters, *info.membership.learners):
+            if self.is_live(member) and member.replica not in self.gone:
+                yield member.node, DropShard(member.incarnation, info.shard, member.replica)
+
+    def _changes(self) -> Iterator[tuple[NodeId, Order]]:
+        """The next step of the oldest plan of each shard: one change of members at a time."""
+        busy: set[ShardId] = set()
+        for _, plan in sorted(self._state.operators.items()):
+            info = self._state.map.shards.get(plan.shard)
+            if info is None or info.shard in busy:
+                continue
+            order, leader = order_for(plan, info), info.leading()
+            if order is None:
+                continue
+            busy.add(info.shard)
+            if leader is not None and self.is_live(leader):
+                yield leader.node, order
+
+
+def _key(node: NodeId, order: Order) -> _Key:
+    match order:
+        case CreateReplica():
+            return node, CreateReplica, order.info.shard, order.replica, order.incarnation
+        case DropShard():
+            return node, DropShard, order.shard, order.replica, order.incarnation
+        case ChangeMember():
+            return node, ChangeMember, order.shard, order.member.replica, order.expected

@@ -1,0 +1,98 @@
+"""What nodes say of their replicas, and what of it is news for the map (rule 24)."""
+
+from collections.abc import Iterator
+
+from msgspec import structs
+
+from zkv.core.cluster.mapstate import ShardMap, report_order
+from zkv.core.cluster.messages import ShardReport
+from zkv.core.raft.messages import Member
+from zkv.core.shard.descriptor import ShardInfo, ShardState
+from zkv.ids import NodeId, ReplicaId, ShardId
+
+
+def merged(held: ShardInfo, told: ShardInfo) -> ShardInfo:
+    """The shard after hearing a report: each part only moves forward, so that an old leader turns nothing back.
+
+    Range and membership go by the epoch, the leader by the term, for a leader can be known before the membership that
+    it has not applied yet. A report without a leader never hides a known one. State and table are the map's own.
+    """
+    info = held
+    if (told.range_version, told.membership.version) > (held.range_version, held.membership.version):
+        info = structs.replace(info, membership=told.membership)
+        if told.range_version > held.range_version:
+            info = structs.replace(info, start=told.start, end=told.end, range_version=told.range_version)
+    if told.leader and (told.term > held.term or (told.term == held.term and not held.leader)):
+        info = structs.replace(info, leader=told.leader, term=told.term)
+    assert report_order(info) >= report_order(held), "a report turned the map back"
+    return info
+
+
+class Reports:
+    """The last report of every replica, by node, and the news among them that the map does not show yet."""
+
+    def __init__(self) -> None:
+        self.held: dict[NodeId, dict[ReplicaId, ShardReport]] = {}
+        self.leading: dict[ShardId, ShardReport] = {}
+        self._news: dict[ShardId, ShardInfo] = {}
+
+    def clear(self) -> None:
+        """Nothing was heard."""
+        self.held.clear()
+        self.leading.clear()
+        self._news.clear()
+
+    def registered(self, node: NodeId, reports: tuple[ShardReport, ...], shard_map: ShardMap) -> None:
+        """The node said all it holds: what it said before is void."""
+        self.held[node] = {}
+        self.take(node, reports, shard_map)
+
+    def take(self, node: NodeId, reports: tuple[ShardReport, ...], shard_map: ShardMap) -> None:
+        """The node said what has changed."""
+        own = self.held[node]
+        for report in reports:
+            own[report.replica] = report
+            shard = report.info.shard
+            held = self._news.get(shard) or shard_map.shards.get(shard)
+            if held is None or held.state == ShardState.DROPPING:
+                continue
+            self._note_leading(report)
+            info = merged(held, report.info)
+            if info != shard_map.shards[shard]:
+                self._news[shard] = info
+
+    def gone(self, node: NodeId, replica: ReplicaId) -> None:
+        """The node holds the replica no more."""
+        self.held.get(node, {}).pop(replica, None)
+
+    def has(self, member: Member) -> bool:
+        """Whether the member's node reported it. (A node's reports are of its present folder.)"""
+        return member.replica in self.held.get(member.node, {})
+
+    def news(self, shard_map: ShardMap) -> list[ShardInfo]:
+        """The shards of which more is known than the map shows, each as it should be shown."""
+        fresh: dict[ShardId, ShardInfo] = {}
+        for shard, info in self._news.items():
+            held = shard_map.shards.get(shard)
+            if held is None or held.state == ShardState.DROPPING:
+                continue
+            after = merged(held, info)
+            if after != held:
+                fresh[shard] = after
+        self._news = fresh
+        return list(fresh.values())
+
+    def strays(self, shard_map: ShardMap, next_shard: ShardId) -> Iterator[tuple[NodeId, ShardReport]]:
+        """Replicas of shards that were dropped: of an id given out already, and in the map no more.
+
+        A shard id that was not given out yet is left alone: then it is this coordinator that does not know.
+        """
+        for node, reports in self.held.items():
+            for report in reports.values():
+                if 0 < report.info.shard < next_shard and report.info.shard not in shard_map.shards:
+                    yield node, report
+
+    def _note_leading(self, report: ShardReport) -> None:
+        last = self.leading.get(report.info.shard)
+        if report.leading and (last is None or report.info.term >= last.info.term):
+            self.leading[report.info.shard] = report

@@ -11,7 +11,7 @@ from zkv.core.raft.messages import LogBatch
 from zkv.core.raft.ready import EntryId
 from zkv.ids import ReplicaId
 from zkv.server.flusher import Flush, Flusher, InlineFlusher
-from zkv.storage.faults import DiskFull
+from zkv.storage.faults import DiskFull, FlushFailed
 from zkv.storage.folder import Folder
 from zkv.storage.log import Log
 from zkv.storage.open_engine import Kind, open_engine
@@ -36,8 +36,8 @@ class Store:
 
     def __init__(self, path: Path, *, name: str, role: str, engine: Kind, threaded: bool) -> None:
         self.folder = Folder.open(path, name=name, role=role)
-        self.log, self.recovered = Log.open(path / "log")
-        self.engine = open_engine(path / "state", engine)
+        self.log, self.recovered = Log.open(self.folder.log_path)
+        self.engine = open_engine(self.folder.rows_path, engine)
         self.flusher: Flush = Flusher(self.log) if threaded else InlineFlusher(self.log)
         self.full = False
         self.flushes = 0
@@ -74,6 +74,9 @@ class Store:
             if self._in_flight is not None:
                 self._found_full, self._in_flight = self._in_flight[1], None
             return False
+        except FlushFailed as error:
+            self.folder.mark_failed(error.what)
+            raise
         if done >= self._checkpointing:
             self._checkpointing = 0
         if self._in_flight is None or done < self._in_flight[0]:

@@ -92,7 +92,8 @@ def draft_table(draft: Draft, request: CreateTable, ranges: tuple[Range, ...], n
     for (start, end), owners in zip(ranges, placed, strict=True):
         voters = tuple(draft.new_member(by_id[owner]) for owner in owners)
         membership = Membership(1, voters)
-        draft.put_shard(ShardInfo(draft.new_shard(), table, start, end, 1, membership, state=ShardState.CREATING))
+        shard, by, new = draft.new_shard(), request.partitioner, ShardState.CREATING
+        draft.put_shard(ShardInfo(shard, table, start, end, 1, membership, state=new, partitioner=by))
 
 
 class TableRequests:

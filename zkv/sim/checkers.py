@@ -1,0 +1,220 @@
+"""What must hold after every turn of every node, and at the end. Each checker keeps what it has seen and raises.
+
+Checked as it runs: one leader a term (election safety); one entry for an index and term, behind one other (log
+matching); a new leader holds what was committed before (leader completeness); one entry applied at an index (state
+machine safety); what a leader commits is on the disks of a majority; who holds a lease, or answers by one, is not
+overtaken by a later term's commit; map versions rise. At the end: replicas agree byte for byte.
+
+Not checked here: what clients saw (`linear`), and entries whose payload differs only where CRC-32 does not.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from zkv.core.node.host import Hosted
+from zkv.core.raft.messages import Entry, Member
+from zkv.core.raft.replica import Role
+from zkv.core.shard.machine import ShardMachine
+from zkv.core.shard.rows import numbered_range
+from zkv.ids import ReplicaId, ShardId
+from zkv.sim.processes import SimNode
+from zkv.sim.world import Violation, World
+
+_LOOK_BACK = 200  # committed entries that a new leader is asked for
+
+
+@dataclass(slots=True)
+class _Seen:
+    """One replica in one life of its process, as of its last turn."""
+
+    term: int = 0
+    role: Role = Role.FOLLOWER
+    committed: int = 0
+    applied: int = 0
+    last: tuple[int, int] = (0, 0)
+    voters: tuple[Member, ...] = ()
+
+
+@dataclass(slots=True)
+class _Group:
+    """One shard's truth so far."""
+
+    leaders: dict[int, ReplicaId] = field(default_factory=dict)  # by term
+    entries: dict[tuple[int, int], tuple[int, int, int]] = field(default_factory=dict)  # index, term -> content
+    applied: dict[int, int] = field(default_factory=dict)  # index -> term
+    committed: dict[int, tuple[int, int]] = field(default_factory=dict)  # index -> term, and in which term it was seen
+    highest: int = 0
+    first_commits: dict[int, int] = field(default_factory=dict)  # term -> when its leader first committed anything
+
+
+class Checkers:
+    """All invariants of one run."""
+
+    def __init__(self, world: World, nodes: Iterable[SimNode]) -> None:
+        self.leaders_elected = 0
+        self._world = world
+        self._nodes = {node.name: node for node in nodes}
+        self._groups: dict[ShardId, _Group] = {}
+        self._seen: dict[tuple[str, int, ReplicaId], _Seen] = {}
+        self._map_versions: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def after_turn(self, process: SimNode) -> None:
+        """Look at a node that has just ended a turn."""
+        for hosted in process.node.host.hosted.values():
+            replica = hosted.replica
+            key = (process.name, process.starts, replica.id)
+            seen = self._seen.get(key)
+            if seen is None:
+                seen = self._seen[key] = _Seen(applied=replica.start.index, last=(replica.start.index, 0))
+            self._look(process, hosted, seen)
+        self._check_map(process)
+
+    def _look(self, process: SimNode, hosted: Hosted[ShardMachine], seen: _Seen) -> None:
+        replica = hosted.replica
+        group = self._groups.setdefault(hosted.shard, _Group())
+        self._check(replica.term >= seen.term, f"{process.name}: the term of {hosted.shard} fell to {replica.term}")
+        if tuple(replica.last) != seen.last or replica.term != seen.term:
+            self._check_entries(process, hosted, group, seen)
+        if replica.role is Role.LEADER:
+            if seen.role is not Role.LEADER or seen.term != replica.term:
+                self._check_leader(process, hosted, group)
+            if replica.committed > seen.committed:
+                self._check_majority(process, hosted, group, seen)
+            if replica.holds_lease():
+                overtaken = [
+                    term for term, at_us in group.first_commits.items() if term > replica.term and at_us < process.read_us
+                ]
+                what = f"shard {hosted.shard}: {process.name} holds a lease of term {replica.term}, overtaken by terms"
+                self._check(not overtaken, f"{what} {overtaken}")
+        if replica.committed > seen.committed:
+            self._note_commit(hosted, group, seen)
+        if replica.applied > seen.applied:
+            self._check_applied(process, hosted, group, seen)
+        seen.term, seen.role, seen.committed = replica.term, replica.role, replica.committed
+        seen.applied, seen.last = replica.applied, (replica.last.index, replica.last.term)
+        seen.voters = replica.membership.voters
+
+    def _check_entries(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group, seen: _Seen) -> None:
+        """Log matching: by induction it is enough that an entry's content and its predecessor's term never differ."""
+        replica = hosted.replica
+        first = min(seen.last[0], seen.committed, replica.last.index)
+        first = max(first, replica.start.index)
+        before = replica.term_at(first) or 0
+        for entry in replica.suffix(first):
+            content = (entry.kind, crc32(entry.payload), before)
+            known = group.entries.setdefault((entry.index, entry.term), content)
+            what = f"shard {hosted.shard}: entry {entry.index} of term {entry.term} at {process.name}"
+            self._check(known == content, f"{what} is {content}, elsewhere {known}")
+            before = entry.term
+
+    def _check_leader(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group) -> None:
+        replica = hosted.replica
+        self.leaders_elected += 1
+        self._world.tell(f"{process.name}: leads shard {hosted.shard} in term {replica.term}")
+        other = group.leaders.setdefault(replica.term, replica.id)
+        what = f"shard {hosted.shard}: replicas {other} and {replica.id} lead in term {replica.term}"
+        self._check(other == replica.id, what)
+        for index in range(max(group.highest - _LOOK_BACK, replica.start.index + 1), group.highest + 1):
+            known = group.committed.get(index)
+            if known is None or known[1] >= replica.term:
+                continue
+            has = replica.term_at(index)
+            what = f"shard {hosted.shard}: {process.name} leads in term {replica.term} without entry {index}"
+            self._check(has == known[0], f"{what} of term {known[0]}, committed (it has term {has})")
+
+    def _check_majority(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group, seen: _Seen) -> None:
+        """What a leader counts as committed is on the disks of a majority of its voters.
+
+        A change of voters takes effect with the turn that applies it: then either set may have committed.
+        """
+        replica = hosted.replica
+        group.first_commits.setdefault(replica.term, self._world.now_us)
+        index, term = replica.committed, replica.term_at(replica.committed)
+        told = []
+        for voters in (replica.membership.voters, seen.voters):
+            holders = [voter.node for voter in voters if self._on_disk(voter.node, voter.replica, index, term)]
+            if len(holders) > len(voters) // 2:
+                return
+            told.append(f"{holders} of {[voter.node for voter in voters]}")
+        what = f"shard {hosted.shard}: {process.name} committed entry {index} of term {term}, which is on the disks of"
+        raise Violation(f"{what} {' or '.join(told)}")
+
+    def _on_disk(self, node: str, replica: ReplicaId, index: int, term: int | None) -> bool:
+        folder = self._nodes[node].machine.folder
+        held = folder.log.replicas.get(replica)
+        if held is None:
+            return False
+        if index <= held.start[0]:
+            return True
+        place = index - held.start[0] - 1
+        return place < len(held.entries) and held.entries[place].term == term
+
+    def _note_commit(self, hosted: Hosted[ShardMachine], group: _Group, seen: _Seen) -> None:
+        replica = hosted.replica
+        for index in range(max(seen.committed, replica.start.index) + 1, replica.committed + 1):
+            term = replica.term_at(index)
+            if term is None:
+                continue
+            known = group.committed.get(index)
+            if known is None or known[1] > replica.term:
+                group.committed[index] = (term, replica.term)
+            what = f"shard {hosted.shard}: entry {index} is committed as of term {term}"
+            self._check(known is None or known[0] == term, f"{what}, and of term {known[0] if known else 0}")
+        group.highest = max(group.highest, replica.committed)
+
+    def _check_applied(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group, seen: _Seen) -> None:
+        replica = hosted.replica
+        entries: tuple[Entry, ...] = replica.suffix(seen.applied)
+        for entry in entries:
+            if entry.index > replica.applied:
+                break
+            known = group.applied.setdefault(entry.index, entry.term)
+            what = f"shard {hosted.shard}: {process.name} applied entry {entry.index} of term {entry.term}"
+            self._check(known == entry.term, f"{what}, others that of term {known}")
+
+    def _check_map(self, process: SimNode) -> None:
+        shard_map = process.node.follower.map
+        if shard_map is None:
+            return
+        key = (process.name, process.starts)
+        before = self._map_versions.get(key)
+        now = (shard_map.incarnation, shard_map.version)
+        if before is not None and before[0] == now[0]:
+            self._check(now >= before, f"{process.name}: its map went back from version {before[1]} to {now[1]}")
+        self._map_versions[key] = now
+
+    def _check(self, holds: bool, what: str) -> None:
+        if not holds:
+            raise Violation(what)
+
+
+def contents(hosted: Hosted[ShardMachine], process: SimNode) -> dict[bytes, bytes]:
+    """A replica's whole state, with the space's number taken out: rows, sessions, counter and floor."""
+    machine = hosted.machine
+    assert machine is not None
+    engine = process.store.engine
+    start, end = machine.row_range()
+    found = {b"r" + key[9:]: value for key, value in engine.scan(start, end)}
+    found |= {b"s" + key[9:]: value for key, value in engine.scan(*numbered_range(b"s", machine.space))}
+    found[b"counters"] = repr(machine.counters()).encode()
+    return found
+
+
+def disagreements(nodes: Iterable[SimNode]) -> list[str]:
+    """Where replicas of one shard with equal applied entries hold different states, or have not applied the same."""
+    first: dict[ShardId, tuple[str, int, dict[bytes, bytes]]] = {}
+    found = []
+    for process in nodes:
+        for hosted in process.node.host.hosted.values():
+            if hosted.machine is None:
+                found.append(f"shard {hosted.shard}: {process.name} has no state yet")
+                continue
+            applied, mine = hosted.replica.applied, contents(hosted, process)
+            name, index, other = first.setdefault(hosted.shard, (process.name, applied, mine))
+            if index != applied:
+                found.append(f"shard {hosted.shard}: {name} has applied {index}, {process.name} {applied}")
+            elif mine != other:
+                keys = [key for key in sorted(mine.keys() | other.keys()) if mine.get(key) != other.get(key)]
+                found.append(f"shard {hosted.shard}: {name} and {process.name} differ in {keys[:3]}")
+    return found

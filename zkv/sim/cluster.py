@@ -1,0 +1,82 @@
+"""A simulated cluster: one coordinator, nodes, and whoever else is connected to the network."""
+
+from collections.abc import Callable
+
+from zkv.core.raft.replica import Role
+from zkv.sim.disk import DiskSpeed, Folder
+from zkv.sim.network import CALM, Network
+from zkv.sim.processes import COORDINATOR, Machine, SimCoordinator, SimNode
+from zkv.sim.world import Clock, World
+
+_OFFSET_MS = 10_000_000_000  # clocks of different machines have nothing in common
+
+
+class Cluster:
+    """Everything that runs, and what it runs on."""
+
+    def __init__(self, world: World, *, nodes: int, disk: DiskSpeed, drift: float) -> None:
+        self.world = world
+        self.network = Network(world, CALM)
+        self.clients: list[str] = []
+        self._rng = world.rng("cluster")
+        self._drift = drift
+        self._disk = disk
+        self._watch: Callable[[SimNode], None] = lambda node: None
+        self.coordinator = SimCoordinator(world, self.network, self.clock(), self._machine(), self.audience)
+        self.nodes = [
+            SimNode(world, self.network, f"node{number}", self.clock(), self._machine(), zone="")
+            for number in range(1, nodes + 1)
+        ]
+
+    def watch(self, look: Callable[[SimNode], None]) -> None:
+        """Call this after each turn of each node."""
+        for node in self.nodes:
+            node.machine.watch = look
+
+    def start(self) -> None:
+        """Start every process."""
+        self.coordinator.start()
+        for node in self.nodes:
+            node.start()
+
+    def clock(self) -> Clock:
+        """A clock of its own for one more process."""
+        rate = 1.0 + self._rng.uniform(-self._drift, self._drift)
+        return Clock(self.world, offset_ms=self._rng.randrange(_OFFSET_MS), rate=rate)
+
+    def names(self) -> list[str]:
+        """Every end of the network."""
+        return [COORDINATOR, *(node.name for node in self.nodes), *self.clients]
+
+    def audience(self) -> list[str]:
+        """Who is subscribed to the broadcast."""
+        return self.names()[1:]
+
+    def is_client(self, name: str) -> bool:
+        """Whether that end is a client."""
+        return name in self.clients
+
+    def empty_folder(self, node: SimNode) -> None:
+        """That node's disk is lost; it must be dead."""
+        node.lose_disk(self._rng.getrandbits(62))
+
+    def may_lose_disk(self, node: SimNode) -> bool:
+        """Whether no shard would then have lost more than one of its voters' disks, those not yet replaced counted."""
+        folders = {other.name: other.machine.folder.incarnation for other in self.nodes if other is not node}
+        told = [
+            hosted.replica.membership
+            for other in self.nodes
+            if other.alive
+            for hosted in other.node.host.hosted.values()
+            if hosted.replica.role is Role.LEADER
+        ]
+        shards = {shard for other in self.nodes if other.alive for shard in other.node.host.hosted}
+        for membership in told:
+            kept = sum(folders.get(voter.node) == voter.incarnation for voter in membership.voters)
+            if len(membership.voters) < 3 or kept < len(membership.voters) - 1:
+                return False
+        return len(told) == len(shards) and bool(told)
+
+    def _machine(self) -> Machine:
+        disk = self._disk
+        return Machine(Folder(self._rng.getrandbits(62)), DiskSpeed(disk.flush_us, disk.hiccup, disk.hiccup_us))

@@ -1,0 +1,311 @@
+"""Processes of a simulated cluster: the turn of `server/node.py` and `server/coordinator.py` around the same cores.
+
+Everything a process hears goes through its inbox and the real codec; everything that it does takes time. It can be
+killed, paused (the inbox fills meanwhile), stopped cleanly, and started again on the same folder or an empty one.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from zkv.core.cluster.frames import Forward, Forwarded, PeerMessage, Peers
+from zkv.core.node.coordination import Coordination, CoordinatorTurn, member_of
+from zkv.core.node.host import Address
+from zkv.core.node.node import Node, Turn
+from zkv.core.node.registration import Identity
+from zkv.core.raft.ready import Timing
+from zkv.core.raft.replica import Role
+from zkv.ids import NodeId
+from zkv.sim.disk import DiskSpeed, Folder, Store
+from zkv.sim.network import Arrival, Network
+from zkv.sim.world import MS, Clock, World
+from zkv.wire import codec
+
+POLL_US = 20 * MS
+ROUTER, BULK, REPLIES, BROADCAST = "router", "bulk", "replies", "broadcast"
+CLOCK_AFTER_DRAIN = True  # as in every shell (rule 8)
+_HAND_OVER_MS = 3_000
+COORDINATOR = "coordinator"
+
+
+class Process:
+    """A loop that takes turns: when something arrived, when the disk is done, and at the latest after POLL_US."""
+
+    def __init__(self, world: World, network: Network, name: str, clock: Clock) -> None:
+        self.world = world
+        self.network = network
+        self.name = name
+        self.clock = clock
+        self.alive = False
+        self.paused = False
+        self.starts = 0
+        self.turns = 0
+        self.read_us = 0  # true time of the clock reading that the last turn goes by
+        self._rng = world.rng(f"process {name}")
+        self._inbox: list[Arrival] = []
+        self._held: tuple[list[Arrival] | None, int | None] | None = None  # of a turn that was paused in the middle
+        self._wake_us = -1  # when the next turn is due
+        self._busy_until_us = 0
+        network.connect(name, self.deliver)
+
+    def turn(self, arrivals: list[Arrival], now_ms: int) -> None:
+        """What the process does in a turn."""
+        raise NotImplementedError
+
+    def deliver(self, arrival: Arrival) -> None:
+        """A frame has come; to a dead process none does."""
+        if self.alive:
+            self._inbox.append(arrival)
+            self.wake()
+
+    def wake(self, delay_us: int = 0) -> None:
+        """Take a turn as soon as it can."""
+        at_us = max(self.world.now_us + delay_us, self._busy_until_us)
+        if self.alive and not self.paused and (self._wake_us < 0 or at_us < self._wake_us):
+            self._wake_us = at_us
+            start = self.starts
+            self.world.after(at_us - self.world.now_us, lambda: self._due(start, at_us))
+
+    def pause(self) -> None:
+        """SIGSTOP. It hits between two turns, or in the middle of one: after the drain, or after the clock's reading."""
+        if not self.alive or self.paused:
+            return
+        match self._rng.randrange(3):
+            case 1:
+                self._held = (self._drain(), None) if CLOCK_AFTER_DRAIN else (None, self._read_clock())
+            case 2:
+                self._held = (self._drain(), self._read_clock())
+        self.paused = True
+        self._wake_us = -1
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        if not self.paused:
+            return
+        self.paused = False
+        if self._held is not None:
+            (arrivals, now_ms), self._held = self._held, None
+            arrivals = self._drain() if arrivals is None else arrivals
+            self._turn(arrivals, self._read_clock() if now_ms is None else now_ms)
+        self.wake()
+
+    def began(self) -> None:
+        """It runs."""
+        self.alive = True
+        self.paused = False
+        self.starts += 1
+        self._inbox.clear()
+        self._held = None
+        self._wake_us = -1
+        self._busy_until_us = 0
+        self.wake()
+
+    def ended(self) -> None:
+        """It does not run any more."""
+        self.alive = self.paused = False
+        self._inbox.clear()
+        self._held = None
+        self._wake_us = -1
+
+    def _due(self, start: int, at_us: int) -> None:
+        if self.alive and not self.paused and start == self.starts and at_us == self._wake_us:
+            self._wake_us = -1
+            self._turn(self._drain(), self._read_clock())
+
+    def _drain(self) -> list[Arrival]:
+        arrivals, self._inbox = self._inbox, []
+        return arrivals
+
+    def _read_clock(self) -> int:
+        self.read_us = self.world.now_us
+        return self.clock.now_ms()
+
+    def _turn(self, arrivals: list[Arrival], now_ms: int) -> None:
+        self.turns += 1
+        self._busy_until_us = self.world.now_us + self._rng.randrange(30, 120) + 10 * len(arrivals)
+        self.turn(arrivals, now_ms)
+        self.wake(POLL_US)
+
+
+@dataclass(slots=True)
+class Machine:
+    """Where a process runs: its disk, and whoever looks at each of its turns."""
+
+    folder: Folder
+    speed: DiskSpeed
+    watch: Callable[["SimNode"], None] = field(default=lambda node: None)
+
+
+class SimNode(Process):
+    """A node. `join` is the coordinator that it speaks to."""
+
+    node: Node
+    store: Store
+
+    def __init__(self, world: World, network: Network, name: str, clock: Clock, machine: Machine, *, zone: str) -> None:
+        super().__init__(world, network, name, clock)
+        self.machine = machine
+        self.zone = zone
+        self.address = f"{name}:0"
+        self._stopping_ms: int | None = None
+
+    def start(self) -> None:
+        """Begin on what the folder holds."""
+        folder = self.machine.folder
+        rng = self.world.rng(f"core {self.name} {self.starts}")
+        identity = Identity(NodeId(self.name), folder.incarnation, self.address, self.zone, 1.0)
+        self.store = Store(self.world, folder, rng_of(rng), self.machine.speed, self.wake)
+        self.node = Node(identity, folder.cluster, self.store.engine, rng, Timing())
+        self._stopping_ms = None
+        self.node.load(folder.recovered(), self.clock.now_ms())
+        self.began()
+
+    def kill(self) -> None:
+        """kill -9, or its machine loses power."""
+        if self.alive:
+            self.store.crash()
+            self.ended()
+
+    def stop(self) -> None:
+        """SIGTERM: hand the leads over, then end."""
+        if self.alive and self._stopping_ms is None:
+            self._stopping_ms = self.clock.now_ms()
+
+    def lose_disk(self, incarnation: int) -> None:
+        """Its folder is gone; the next start finds an empty one."""
+        assert not self.alive
+        self.machine.folder = Folder(incarnation)
+
+    def turn(self, arrivals: list[Arrival], now_ms: int) -> None:
+        """As in `server/node.py`."""
+        node = self.node
+        node.tick(now_ms)
+        if self.store.flushed():
+            node.host.persisted()
+        for arrival in arrivals:
+            self._take(arrival)
+        if self._stopping_ms is not None:
+            node.hand_over()
+        self._do(node.turn())
+        self.store.tend(node.host)
+        node.service.disk_full = self.store.full
+        self.machine.watch(self)
+        if self._stopping_ms is not None and self._stopped(now_ms, self._stopping_ms):
+            self.store.stop()
+            self.ended()
+
+    def _take(self, arrival: Arrival) -> None:
+        match arrival.lane:
+            case "replies":
+                self.node.from_coordinator(codec.decode_from_coordinator(arrival.body))
+            case "broadcast":
+                self.node.broadcast(codec.decode_broadcast(arrival.body))
+            case _:
+                message = codec.decode_to_node(arrival.body)
+                if isinstance(message, Peers):
+                    self.node.from_peer(message)
+                else:
+                    self.node.from_client(arrival.sender, message)
+
+    def _do(self, turn: Turn) -> None:
+        effects = turn.effects
+        for to, messages in effects.messages.items():
+            self._tell_peer(to, messages, ROUTER)
+        self.store.write(effects)
+        for peer, message in turn.answers:
+            answer = Arrival(REPLIES, self.address.encode(), codec.encode(message))
+            self.network.send(self.name, peer.decode(), answer, doubled=False)
+        for to, messages in effects.bulk.items():
+            self._tell_peer(to, messages, BULK)
+        self.store.apply(effects)
+        if effects.flush_engine:
+            self.node.host.engine_flushed()
+            self.wake()
+        me = f"{self.name}#{self.starts}".encode()
+        for message in turn.coordinator:
+            self.network.send(self.name, COORDINATOR, Arrival(ROUTER, me, codec.encode(message)))
+        for event in turn.events:
+            self.world.tell(f"{self.name}: {event}")
+        assert not turn.stop, f"{self.name} was refused: {turn.stop}"
+        if self.node.cluster:
+            self.machine.folder.cluster = self.node.cluster
+
+    def _tell_peer(self, to: Address, messages: list[PeerMessage], lane: str) -> None:
+        node, incarnation = to
+        known = self.node.addresses().get(node)
+        if known is not None:
+            frame = Peers(self.node.cluster, NodeId(self.name), incarnation or known[1], tuple(messages))
+            requests = any(isinstance(message, Forward | Forwarded) for message in messages)
+            self.network.send(self.name, node, Arrival(lane, b"", codec.encode(frame)), doubled=not requests)
+
+    def _stopped(self, now_ms: int, since_ms: int) -> bool:
+        leads = any(one.replica.role is Role.LEADER for one in self.node.host.hosted.values())
+        return not leads or now_ms - since_ms > _HAND_OVER_MS
+
+
+class SimCoordinator(Process):
+    """The coordinator. Everybody is subscribed to its broadcast: `audience` says who."""
+
+    core: Coordination
+    store: Store
+
+    def __init__(
+        self, world: World, network: Network, clock: Clock, machine: Machine, audience: Callable[[], list[str]]
+    ) -> None:
+        super().__init__(world, network, COORDINATOR, clock)
+        self.machine = machine
+        self._audience = audience
+
+    def start(self) -> None:
+        """Begin on what the folder holds."""
+        folder = self.machine.folder
+        rng = self.world.rng(f"core {self.name} {self.starts}")
+        self.store = Store(self.world, folder, rng_of(rng), self.machine.speed, self.wake)
+        self.core = Coordination(
+            member_of(self.name, folder.incarnation),
+            self.store.engine,
+            rng,
+            Timing(),
+            coordinators=(self.name,),
+            publishers=(self.name,),
+        )
+        self.core.load(folder.recovered(), self.clock.now_ms())
+        self.began()
+        self.core.logic.subscribed()
+
+    def kill(self) -> None:
+        """kill -9, or its machine loses power."""
+        if self.alive:
+            self.store.crash()
+            self.ended()
+
+    def turn(self, arrivals: list[Arrival], now_ms: int) -> None:
+        """As in `server/coordinator.py`."""
+        self.core.tick(now_ms)
+        if self.store.flushed():
+            self.core.host.persisted()
+        for arrival in arrivals:
+            message = codec.decode_to_coordinator(arrival.body)
+            assert not isinstance(message, Peers)
+            self.core.logic.receive(arrival.sender, message)
+        self._do(self.core.turn())
+        self.store.tend(self.core.host)
+
+    def _do(self, turn: CoordinatorTurn) -> None:
+        self.store.write(turn.effects)
+        self.store.apply(turn.effects)
+        if turn.effects.flush_engine:
+            self.core.host.engine_flushed()
+            self.wake()
+        for peer, message in turn.answers:
+            target = peer.decode().partition("#")[0]
+            self.network.send(self.name, target, Arrival(REPLIES, self.name.encode(), codec.encode(message)))
+        for news in turn.broadcasts:
+            body = codec.encode(news)
+            for target in self._audience():
+                self.network.send(self.name, target, Arrival(BROADCAST, b"", body))
+
+
+def rng_of(parent: random.Random) -> random.Random:
+    """Another source of chance, drawn from this one."""
+    return random.Random(parent.getrandbits(64))

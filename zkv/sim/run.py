@@ -1,0 +1,196 @@
+"""One run from one seed: a cluster under load and trouble, then peace, then judgement."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zkv.core.raft.replica import Role
+from zkv.core.routing.admin import create_table
+from zkv.errors import ZkvError
+from zkv.sim import faults, linear
+from zkv.sim.checkers import Checkers, disagreements
+from zkv.sim.client import SimClient
+from zkv.sim.cluster import Cluster
+from zkv.sim.history import Recorder
+from zkv.sim.linear import Status
+from zkv.sim.processes import COORDINATOR, Process
+from zkv.sim.report import Report
+from zkv.sim.workload import TABLES, Load, final_reads, staler_than_told
+from zkv.sim.world import MS, SECOND, Violation, World, account_of
+
+SETTLE_US = 30 * SECOND  # within so long of the last fault all must be well (stated in docs/testing.md)
+_START_US = 20 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How large a run is."""
+
+    trouble_ms: int = 8_000
+    nodes: int = 3
+    clients: int = 4
+    quiet: bool = False  # no faults at all
+
+
+def simulate(seed: int, plan: Plan | None = None, *, story: Callable[[str], None] | None = None) -> Report:
+    """Run the seed. Never raises for what the system does wrong: that is in the report."""
+    run = Run(seed, plan or Plan(), story)
+    try:
+        run.go()
+    except Exception as error:  # the top of a simulated world: whatever went wrong in it is its result
+        run.report.fail(str(error) if isinstance(error, Violation) else account_of(error))
+    return run.finish()
+
+
+class Run:
+    """The run of one seed, step by step."""
+
+    def __init__(self, seed: int, plan: Plan, story: Callable[[str], None] | None) -> None:
+        self.report = Report(seed)
+        self.world = World(seed, story=story)
+        self._plan = plan
+        self.swarm = faults.draw(self.world.rng("swarm"))
+        self.cluster = Cluster(self.world, nodes=plan.nodes, disk=self.swarm.disk, drift=self.swarm.drift)
+        self.checkers = Checkers(self.world, self.cluster.nodes)
+        self.cluster.watch(self.checkers.after_turn)
+        self.recorder = Recorder()
+        self.clients: list[SimClient] = []
+        self.loads: list[Load] = []
+        self.trouble = faults.Trouble(self.cluster, self.swarm)
+
+    def go(self) -> None:
+        """All of it. Raises Violation, or whatever the cores raise."""
+        self.world.tell(f"seed {self.report.seed}: {', '.join(self.swarm.kinds)}")
+        self.cluster.start()
+        self._make_clients()
+        self._make_tables()
+        for load in self.loads:
+            load.start()
+        if not self._plan.quiet:
+            self.trouble.start()
+        self.world.run(self.world.now_us + self._plan.trouble_ms * MS)
+        for load in self.loads:
+            load.over = True
+        self.trouble.stop()
+        self._settle()
+        self._judge()
+
+    def finish(self) -> Report:
+        """The report, whatever has happened."""
+        report, world = self.report, self.world
+        world.trace(report.result.encode())
+        report.trace = world.trace_hash
+        report.faults = dict(sorted(self.trouble.strikes.items()))
+        report.weather = f"{self.swarm.weather}, drift {self.swarm.drift}, flush {self.swarm.disk.flush_us} us"
+        report.simulated_ms = world.now_us // MS
+        report.events = world.events
+        report.frames = self.cluster.network.sent
+        report.leaders = self.checkers.leaders_elected
+        report.operations = len(self.recorder.calls)
+        for client in self.clients:
+            for kind, count in client.outcomes.items():
+                report.outcomes[kind] = report.outcomes.get(kind, 0) + count
+        return report
+
+    def _make_clients(self) -> None:
+        rng = self.world.rng("clients")
+        nodes = [node.address for node in self.cluster.nodes]
+        for number in range(1, self._plan.clients + 1):
+            name = f"client{number}"
+            known = rng.choice([(COORDINATOR,), tuple(nodes), (rng.choice(nodes),), (COORDINATOR, *nodes)])
+            direct = known == (COORDINATOR,) or rng.random() < 0.7
+            self.cluster.clients.append(name)
+            client = SimClient(
+                self.world,
+                self.cluster.network,
+                name,
+                self.cluster.clock(),
+                addresses=known,
+                direct=direct,
+                others=self._process,
+                recorder=self.recorder,
+            )
+            self.clients.append(client)
+            self.loads.append(Load(self.world, client, self.recorder, rng.choice([4, 15, 50]) * MS))
+
+    def _process(self, name: str) -> Process:
+        if name == COORDINATOR:
+            return self.cluster.coordinator
+        return next(node for node in self.cluster.nodes if node.name == name)
+
+    def _make_tables(self) -> None:
+        rng = self.world.rng("tables")
+        results: list[object] = []
+        first = self.clients[0]
+        scattered, ordered = TABLES
+        orders = (
+            create_table(scattered, rng.getrandbits(60), shards=rng.choice([1, 2, 3]), replicas=3),
+            create_table(ordered, rng.getrandbits(60), partitioner="range", replicas=3, splits=(b"r",)),
+        )
+        for order in orders:
+            first.order(order, 15_000, results.append)
+        ready = self.world.run(self.world.now_us + _START_US, lambda: len(results) == len(orders) and self._led())
+        refused = [result for result in results if isinstance(result, ZkvError)]
+        if not ready or refused:
+            raise Violation(f"the tables were not ready in {_START_US // SECOND} s of peace: {refused}")
+        self.world.tell("the tables are ready")
+
+    def _led(self) -> bool:
+        """Whether every shard has a leader that can be read."""
+        led = {
+            hosted.shard
+            for node in self.cluster.nodes
+            if node.alive
+            for hosted in node.node.host.hosted.values()
+            if hosted.replica.role is Role.LEADER and hosted.replica.holds_lease()
+        }
+        shard_map = self.cluster.coordinator.core.state.map
+        return bool(shard_map.shards) and led == set(shard_map.shards)
+
+    def _settle(self) -> None:
+        """After the last fault: every request ends, every shard is led, and all replicas agree."""
+        began_us = self.world.now_us
+        if not self.world.run(began_us + SETTLE_US, self._calm):
+            self._say_what_is_not_well()
+            return
+        for number, ask in enumerate(final_reads()):
+            self.clients[number % len(self.clients)].ask(ask, 10_000)
+        if not self.world.run(self.world.now_us + SETTLE_US, self._calm):
+            self._say_what_is_not_well()
+        self.report.healed_ms = (self.world.now_us - began_us) // MS
+
+    def _calm(self) -> bool:
+        if any(client.awaited for client in self.clients) or not self._led() or self._not_replaced():
+            return False
+        return not disagreements(self.cluster.nodes)
+
+    def _not_replaced(self) -> list[str]:
+        """Members that live on a disk that is lost."""
+        now = {node.name: node.machine.folder.incarnation for node in self.cluster.nodes}
+        return [
+            f"shard {hosted.shard}: replica {voter.replica} of {voter.node}'s lost disk is still a voter"
+            for node in self.cluster.nodes
+            for hosted in node.node.host.hosted.values()
+            if hosted.replica.role is Role.LEADER
+            for voter in hosted.replica.membership.voters
+            if now[voter.node] != voter.incarnation
+        ]
+
+    def _say_what_is_not_well(self) -> None:
+        waiting = {client.name: client.awaited for client in self.clients if client.awaited}
+        within = f"{SETTLE_US // SECOND} s after the last fault"
+        if waiting:
+            self.report.fail(f"{within}, requests have not ended: {waiting}")
+        if not self._led():
+            self.report.fail(f"{within}, not every shard has a leader")
+        for what in [*self._not_replaced(), *disagreements(self.cluster.nodes)]:
+            self.report.fail(f"{within}, {what}")
+
+    def _judge(self) -> None:
+        stale = staler_than_told(self.recorder, self.swarm.drift)
+        if stale:
+            self.report.fail(stale)
+        verdict = linear.check(self.recorder.calls)
+        if verdict.status is Status.VIOLATION:
+            self.report.fail(f"not linearizable: {verdict}")
+        elif verdict.status is Status.UNKNOWN and self.report.result == "passed":
+            self.report.result = "unknown"

@@ -1,0 +1,122 @@
+"""What clients ask: a mix of all operations on a few keys, so that they meet one another.
+
+Some keys are registers and some are counters; every value written is unlike all others, so that a history says
+which write a read has seen. Conditions ask for a version that the client has seen lately.
+"""
+
+from random import Random
+
+from zkv.core.routing import operations as op
+from zkv.core.routing.operations import KeyRequest
+from zkv.sim.client import Ask, SimClient
+from zkv.sim.history import Args, Outcome, Recorder, Verb
+from zkv.sim.world import MS, World
+
+TABLES = ("scattered", "ordered")
+REGISTERS = tuple(f"r{number}".encode() for number in range(5))
+COUNTERS = tuple(f"c{number}".encode() for number in range(3))
+_OUTSTANDING = 6
+
+
+class Load:
+    """One client's stream of operations."""
+
+    def __init__(self, world: World, client: SimClient, recorder: Recorder, pause_us: int) -> None:
+        self.asked = 0
+        self.over = False
+        self._world = world
+        self._client = client
+        self._recorder = recorder
+        self._pause_us = pause_us
+        self._rng = world.rng(f"load {client.name}")
+        self._versions: dict[bytes, int] = {}
+        self._looked = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._world.after(self._rng.randrange(self._pause_us), self._next)
+
+    def _next(self) -> None:
+        if self.over:
+            return
+        if self._client.alive and self._client.awaited < _OUTSTANDING:
+            self.asked += 1
+            self._learn()
+            deadline_ms = self._rng.choice([300, 1_500, 5_000])
+            self._client.ask(self._draw(self._rng), deadline_ms)
+        self._world.after(int(self._rng.expovariate(1.0) * self._pause_us) + MS // 10, self._next)
+
+    def _learn(self) -> None:
+        """Take note of the versions that anybody was told lately."""
+        calls = self._recorder.calls
+        for call in calls[self._looked :]:
+            if call.outcome is not None and call.outcome.version:
+                self._versions[call.key.encode("latin-1")] = call.outcome.version
+        self._looked = max(0, len(calls) - 20)
+
+    def _draw(self, rng: Random) -> Ask:
+        table = rng.choice(TABLES)
+        counter = rng.random() < 0.35
+        key = rng.choice(COUNTERS if counter else REGISTERS)
+        if rng.random() < 0.35:
+            level = "any" if rng.random() < 0.2 else "linearizable"
+            return ask(table, key, Verb.GET, Args(), op.get(key, table=table, r=level))
+        if counter:
+            by = rng.choice([1, 1, 1, 2, -1])
+            return ask(table, key, Verb.INCREMENT, Args(by=by), op.increment(key, by, table=table))
+        return self._write(rng, table, key)
+
+    def _write(self, rng: Random, table: str, key: bytes) -> Ask:
+        value = f"{self._client.name}.{self.asked}"
+        version = self._versions.get(_name(table, key), 1)
+        match rng.choice([Verb.PUT, Verb.PUT, Verb.PUT_IF_VERSION, Verb.PUT_IF_ABSENT, Verb.DELETE]):
+            case Verb.PUT_IF_VERSION as verb:
+                request = op.put(key, value, table=table, if_version=version)
+                return ask(table, key, verb, Args(value, version=version), request)
+            case Verb.PUT_IF_ABSENT as verb:
+                return ask(table, key, verb, Args(value), op.put(key, value, table=table, if_absent=True))
+            case Verb.DELETE as verb:
+                expected = version if rng.random() < 0.3 else None
+                request_: KeyRequest[bool] = op.delete(key, table=table, if_version=expected)
+                return ask(table, key, verb, Args(version=expected), request_)
+            case _:
+                return ask(table, key, Verb.PUT, Args(value), op.put(key, value, table=table))
+
+
+def ask(table: str, key: bytes, verb: Verb, args: Args, request: KeyRequest[object]) -> Ask:
+    """The operation, with its version asked for, under a name that no other table's key has."""
+    return Ask(_name(table, key), verb, args, op.with_receipt(request))
+
+
+def final_reads() -> list[Ask]:
+    """A linearizable read of every key."""
+    return [
+        ask(table, key, Verb.GET, Args(), op.get(key, table=table))
+        for table in TABLES
+        for key in (*REGISTERS, *COUNTERS)
+    ]
+
+
+def staler_than_told(recorder: Recorder, drift: float) -> str:
+    """A read of any replica that is older than it says, or "". Reads that found no row are not judged."""
+    written: dict[str, list[tuple[int, int]]] = {}  # key -> (when it was acknowledged, version)
+    for call in recorder.calls:
+        if call.op is not Verb.GET and call.completed_ns is not None and _told(call.outcome) and call.effect == "done":
+            assert call.outcome is not None
+            written.setdefault(call.key, []).append((call.completed_ns, call.outcome.version or 0))
+    for call in recorder.calls:
+        if call.stale_ms is None or call.outcome is None or not call.outcome.found:
+            continue
+        as_of_ns = call.invoked_ns - int((call.stale_ms + 1) * (1 + drift) * 1_000_000)
+        seen = call.outcome.version or 0
+        if any(version > seen for acknowledged_ns, version in written.get(call.key, ()) if acknowledged_ns < as_of_ns):
+            return f"staler than it says: {call}"
+    return ""
+
+
+def _told(outcome: Outcome | None) -> bool:
+    return outcome is not None and not outcome.failed and outcome.version is not None
+
+
+def _name(table: str, key: bytes) -> bytes:
+    return table.encode() + b"/" + key

@@ -243,6 +243,10 @@ class Node:
     # Requests -------------------------------------------------------------------------------------------------------
 
     def _requests(self, frame: Requests, route: Route) -> None:
+        if not self.cluster:
+            for group in frame.groups:
+                self.service.refuse(group, route, Reason.UNAVAILABLE, "this node has not joined a cluster yet")
+            return
         if frame.cluster and frame.cluster != self.cluster:
             for group in frame.groups:
                 self.service.refuse(group, route, Reason.BAD_REQUEST, "this node belongs to another cluster")

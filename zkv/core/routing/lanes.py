@@ -41,12 +41,16 @@ class Lane:
         else:
             self.reads.append(part)
 
+    def waiting(self) -> list[Part]:
+        """What is in the lane and has not ended."""
+        return [part for part in (*self.again, *self.fresh, *self.reads, *self.anywhere) if not part.done]
+
     def take_all(self) -> list[Part]:
         """Empty the lane."""
-        parts = [*self.again, *self.fresh, *self.reads, *self.anywhere]
+        parts = self.waiting()
         self.again, self.reads, self.anywhere = [], [], []
         self.fresh.clear()
-        return [part for part in parts if not part.done]
+        return parts
 
     def cut_again(self) -> list[list[Part]]:
         """Groups of writes that keep their numbers: by session, in runs without a hole."""

@@ -85,15 +85,14 @@ class Places:
 
     def expired(self, now_ms: int) -> list[Part]:
         """Take out what still waits here although its deadline has passed, and find the next moment to look."""
-        late = [part for part, _ in self.unplaced if part.request.deadline_ms <= now_ms]
-        self.unplaced = [entry for entry in self.unplaced if entry[0].request.deadline_ms > now_ms]
-        for lane in self.dirty.values():
-            late += [part for part in lane.fresh if part.request.deadline_ms <= now_ms and not part.done]
         waiting = [part for part, _ in self.unplaced]
         for lane in self.dirty.values():
-            waiting += lane.fresh
-        deadlines = [part.request.deadline_ms for part in waiting if part.request.deadline_ms > now_ms]
-        self.sweep_at = min(deadlines, default=NEVER)
+            waiting += lane.waiting()
+        late = [part for part in waiting if part.request.deadline_ms <= now_ms]
+        self.unplaced = [entry for entry in self.unplaced if entry[0].request.deadline_ms > now_ms]
+        self.sweep_at = min(
+            [part.request.deadline_ms for part in waiting if part.request.deadline_ms > now_ms], default=NEVER
+        )
         return late
 
     def _enter(self, part: Part, info: ShardInfo | None) -> None:

@@ -5,6 +5,8 @@ to their callers. Everything submitted since the last turn leaves in one message
 comes from. Nothing here reads a clock: `now_ms` is handed in, and every request ends by its deadline.
 """
 
+from typing import Final
+
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.frames import Answers, Requests
 from zkv.core.cluster.shardmap import Beacon, MapDelta, NodeState
@@ -18,12 +20,14 @@ from zkv.core.routing.flights import Flights, Pauses
 from zkv.core.routing.ledger import Finished, Ledger
 from zkv.core.routing.operations import KeyRequest, Request
 from zkv.core.routing.outbox import Outbox
-from zkv.core.routing.parts import Attempt, Part
+from zkv.core.routing.parts import NEVER, Attempt, Part
 from zkv.core.routing.peers import Peer, Peers
 from zkv.core.routing.places import Places
 from zkv.core.routing.retry import late
 from zkv.core.routing.session import Sessions
 from zkv.errors import ProtocolError, Timeout, Unavailable, ZkvError
+
+CLOSED: Final = "the client was closed before an answer came"
 
 ToClient = Answers | m.Welcome | m.MapAnswer | m.AdminDone | m.AdminRefused | m.StatusAnswer
 
@@ -75,6 +79,14 @@ class Router:
         """(token, result or ZkvError) of each request that has ended since the last call."""
         finished, self._ledger.finished = self._ledger.finished, []
         return finished
+
+    def abandon(self) -> list[Finished]:
+        """End every request now, for the client is closed; what it may have done is said as at a deadline."""
+        self.tick(NEVER)
+        ended: list[Finished] = []
+        for token, result in self.finished():
+            ended.append((token, Unavailable(CLOSED, effect=result.effect) if isinstance(result, ZkvError) else result))
+        return ended
 
     # Fed by the sockets -----------------------------------------------------------------------------------------------
 

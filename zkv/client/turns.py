@@ -1,13 +1,13 @@
 """One client's sockets and its router, a turn at a time: drain, clock, tick, hand back, send.
 
-A DEALER to each address with a monitor (so that a lost connection is news at once), a SUB to each publisher. Used by one
-thread at a time; the three shells differ only in how they wait and how they hand results back.
+A DEALER to each address with a monitor (so that a lost connection is news at once), a SUB to each publisher. Used by
+one thread at a time; the three shells differ only in how they wait and how they hand results back.
 """
 
 import time
 from collections.abc import Iterable
 from random import SystemRandom
-from typing import Final
+from typing import Final, cast
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -47,7 +47,7 @@ class Link:
 
 
 class Turns:
-    """The sockets of one client. `generation` changes with the set of sockets; `bad_frames` counts what was no frame."""
+    """The sockets of one client. `generation` counts the changes of their set, `bad_frames` what was no frame."""
 
     def __init__(self, addresses: tuple[str, ...], *, direct: bool) -> None:
         now = now_ms()
@@ -71,7 +71,7 @@ class Turns:
 
     def readable(self) -> list[Socket]:
         """The sockets that have something now; asking re-arms their FDs."""
-        return [source for source in self._owners if source.getsockopt(_EVENTS) & _IN]
+        return [source for source in self._owners if _has_something(source)]
 
     def sources(self) -> list[Socket]:
         """Every socket that messages come from."""
@@ -128,7 +128,7 @@ class Turns:
 
     def _watch(self, link: Link) -> None:
         now = now_ms()
-        while link.monitor.getsockopt(_EVENTS) & _IN:
+        while _has_something(link.monitor):
             event = recv_monitor_message(link.monitor)["event"]
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.router.connected(link.address, now)
@@ -175,6 +175,10 @@ class Turns:
         for source in self._owners:
             self.poller.register(source, _IN)
         self.generation += 1
+
+
+def _has_something(source: Socket) -> bool:
+    return bool(cast(int, source.getsockopt(_EVENTS)) & _IN)
 
 
 def parse_addresses(given: str | Iterable[str]) -> tuple[str, ...]:

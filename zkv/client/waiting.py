@@ -5,10 +5,10 @@ from typing import Generic, TypeVar
 
 from zkv.errors import ZkvError
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class Waiting(Generic[T]):
+class Waiting(Generic[T_co]):
     """The result of a call that is under way. Any thread may ask for it, as often as it likes."""
 
     __slots__ = ("_lock", "_outcome", "asked")
@@ -39,7 +39,7 @@ class Waiting(Generic[T]):
         self.wait()
         return self._outcome if isinstance(self._outcome, ZkvError) else None
 
-    def result(self) -> T:
+    def result(self) -> T_co:
         """Wait, then return the result or raise the error."""
         self.wait()
         self.asked = True

@@ -68,8 +68,8 @@ class Flush:
 class Disk:
     """What survives a crash."""
 
-    start: EntryId = EntryId(0, 0)
-    hard_state: HardState = HardState(0, ReplicaId(0))
+    start: EntryId = field(default_factory=lambda: EntryId(0, 0))
+    hard_state: HardState = field(default_factory=lambda: HardState(0, ReplicaId(0)))
     entries: list[Entry] = field(default_factory=list)
     commit: int = 0
 
@@ -106,7 +106,8 @@ class Process:
     def start(self, now_ms: int) -> None:
         """From what the disk holds; the engine remembers everything up to `applied`."""
         self.now_ms = now_ms
-        self.gathering, self.running = Flush(), None
+        self.gathering = Flush()
+        self.running: Flush | None = None
         self.sent = []
         self.streams: dict[ReplicaId, int] = {}  # snapshots on their way, and until when they may be
         self.alive = True
@@ -182,17 +183,16 @@ class Process:
             self.running, self.gathering = self.gathering, Flush()
         return done
 
-    def flush(self) -> bool:
-        """The flush in flight ends well. False: there was none."""
+    def flush(self) -> list[RaftMessage]:
+        """The flush in flight ends well; the promises that leave now."""
         done = self.running
-        if done is None:
-            return False
+        assert done is not None, f"no flush of {self.id} is in flight"
         self.running = None
         self.disk.write(done)
         assert done.mark is not None
         self.replica.persisted(*done.mark)
         self.sent += done.promises
-        return True
+        return done.promises
 
     def checkpoint(self, index: int) -> None:
         """The log on disk begins after an applied entry."""

@@ -57,7 +57,7 @@ class Laws:
         replica = process.replica
         flush = process.gathering if process.gathering.mark else process.running
         for entry in flush.entries if flush else ():
-            if not replica.term_at(entry.index) == entry.term:
+            if replica.term_at(entry.index) != entry.term:
                 continue
             before = replica.term_at(entry.index - 1)
             if before is None:

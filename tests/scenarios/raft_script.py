@@ -1,17 +1,21 @@
 """The commands of the Raft scenarios: each does one thing to a group and returns all that came of it, as text.
 
 group 1 2 3              a group of these voters, nobody ever having led
+led 1 2 3                the same, led by the first in term 1, whose first entry all have applied
 add 4                    an empty replica, known to nobody
 campaign 1               only this one's clock goes on, to its election timeout
-tick 600 [1 2]           the clocks go on by so many ms, in steps of 50, all or only these replicas'
+tick 600 [1 2]           the clocks go on by so many ms, in steps of 50, of all or only these replicas
+pause 1 5000             its process is stopped for so many ms: its clock goes on in one step
 deliver [1->2 ...]       all mail that waits now, or only that on these links; what it brings about waits in turn
 drop [1->2 ...]          the same mail is lost
+cut 1->2 ...             from now on mail on these links is lost, unseen, until `heal`; `cut 1` all to and from 1
+heal
 keep 1->2                take the mail on a link out of the post; `send` puts it back later
 send
 flush 1                  the flush in flight there ends
 settle [1 2 ...]         flush, deliver among these replicas (or all), until nothing moves
 quietly COMMAND          do it, say nothing but who leads
-propose 1 text           an entry
+propose 1 text [SIZE]    an entry, padded to so many bytes
 change 1 promote 4 2     propose a membership, expecting version 2
 transfer 1 2             ask 1 to hand over to 2
 read 1                   ask for a read-index; `reads` tells what became of all of them, `lease` who holds one
@@ -46,6 +50,7 @@ class Script:
     def __init__(self) -> None:
         self._group = Group(())
         self._kept: list[Mail] = []
+        self._cut: set[str] = set()
         self._roles: dict[int, str] = {}
         self._tickets: list[tuple[int, ReadTicket]] = []
         self._lines: list[str] = []
@@ -66,6 +71,15 @@ class Script:
 
     def _do_group(self, *voters: str) -> None:
         self._group = Group(map(int, voters))
+        self._kept, self._roles, self._tickets, self._cut = [], {}, [], set()
+
+    def _do_led(self, *voters: str) -> None:
+        self._do_group(*voters)
+        self._do_campaign(voters[0])
+        self._do_settle()
+        self._do_tick("50")
+        self._do_settle()
+        self._lines = []
 
     def _do_add(self, number: str) -> None:
         self._group.add(int(number))
@@ -84,6 +98,11 @@ class Script:
                 process.tick(process.now_ms + STEP_MS)
                 self._work(process)
 
+    def _do_pause(self, number: str, milliseconds: str) -> None:
+        process = self._process(number)
+        process.tick(process.now_ms + int(milliseconds))
+        self._work(process)
+
     def _do_deliver(self, *links: str) -> None:
         for mail in self._take(links):
             self._arrive(mail)
@@ -91,6 +110,17 @@ class Script:
     def _do_drop(self, *links: str) -> None:
         for mail in self._take(links):
             self._lines.append(f"lost: {show(mail)}")
+
+    def _do_cut(self, *links: str) -> None:
+        for link in links:
+            if "->" in link:
+                self._cut.add(link)
+            else:
+                others = [str(other) for other in self._group.processes]
+                self._cut |= {f"{link}->{other}" for other in others} | {f"{other}->{link}" for other in others}
+
+    def _do_heal(self) -> None:
+        self._cut.clear()
 
     def _do_keep(self, *links: str) -> None:
         self._kept += self._take(links)
@@ -100,17 +130,15 @@ class Script:
         self._kept = []
 
     def _do_flush(self, number: str) -> None:
-        process = self._process(number)
-        assert process.flush(), "no flush is in flight"
-        self._work(process)
+        self._flush(self._process(number))
 
     def _do_settle(self, *numbers: str) -> None:
         chosen = self._chosen(numbers)
         ids = {process.id for process in chosen}
         for _ in range(ROUNDS_MAX):
             for process in chosen:
-                if process.flush():
-                    self._work(process)
+                if process.running:
+                    self._flush(process)
             mail = [one for one in self._group.mail if one.sender in ids and one.target in ids]
             self._group.mail = [one for one in self._group.mail if one not in mail]
             for one in mail:
@@ -119,9 +147,10 @@ class Script:
                 return
         raise AssertionError("the group does not come to rest")
 
-    def _do_propose(self, number: str, text: str) -> None:
+    def _do_propose(self, number: str, text: str, size: str = "0") -> None:
         process = self._process(number)
-        if process.replica.propose(EntryKind.BATCH, text.encode()) is None:
+        payload = text.ljust(int(size)).encode()
+        if process.replica.propose(EntryKind.BATCH, payload) is None:
             self._lines.append("refused")
         self._work(process)
 
@@ -209,6 +238,10 @@ class Script:
         self._group.mail = [one for one in self._group.mail if one not in taken]
         return taken
 
+    def _flush(self, process: Process) -> None:
+        self._lines += [f"  {process.id} now sends {show(promise)}" for promise in process.flush()]
+        self._work(process)
+
     def _arrive(self, mail: Mail) -> None:
         process = self._group.processes.get(mail.target)
         if process is None or not process.alive:
@@ -226,6 +259,7 @@ class Script:
         for ready in done:
             self._lines += [f"  {process.id} {line}" for line in _effects(ready)]
         self._group.collect(process)
+        self._group.mail = [one for one in self._group.mail if f"{one.sender}->{one.target}" not in self._cut]
         role = f"{replica.role.name} in term {replica.term}"
         if self._roles.get(process.id, "FOLLOWER in term 0") != role:
             self._roles[process.id] = role
@@ -256,7 +290,7 @@ def _entry(entry: Entry) -> str:
             text = ",".join(str(one.replica) for one in membership.voters)
             text += "".join(f"+{one.replica}" for one in membership.learners)
         case _:
-            text = entry.payload.decode()
+            text = entry.payload.decode().rstrip()
     return f"{entry.index}@{entry.term}:{text}"
 
 

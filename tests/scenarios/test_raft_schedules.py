@@ -1,4 +1,4 @@
-"""Random schedules: lossy, doubling, reordering network, slow flushes, pauses, crashes that lose what was not flushed."""
+"""Random schedules: a lossy, doubling, reordering network, slow flushes, pauses, crashes that lose the unflushed."""
 
 import random
 

@@ -18,6 +18,7 @@ from zkv.core.raft.replica import Role
 from zkv.core.shard.machine import ShardMachine
 from zkv.core.shard.rows import numbered_range
 from zkv.ids import ReplicaId, ShardId
+from zkv.sim.disk import Folder
 from zkv.sim.processes import SimNode
 from zkv.sim.world import Violation, World
 
@@ -83,7 +84,9 @@ class Checkers:
                 self._check_majority(process, hosted, group, seen)
             if replica.holds_lease():
                 overtaken = [
-                    term for term, at_us in group.first_commits.items() if term > replica.term and at_us < process.read_us
+                    term
+                    for term, at_us in group.first_commits.items()
+                    if term > replica.term and at_us < process.read_us
                 ]
                 what = f"shard {hosted.shard}: {process.name} holds a lease of term {replica.term}, overtaken by terms"
                 self._check(not overtaken, f"{what} {overtaken}")
@@ -141,14 +144,9 @@ class Checkers:
         raise Violation(f"{what} {' or '.join(told)}")
 
     def _on_disk(self, node: str, replica: ReplicaId, index: int, term: int | None) -> bool:
-        folder = self._nodes[node].machine.folder
-        held = folder.log.replicas.get(replica)
-        if held is None:
-            return False
-        if index <= held.start[0]:
-            return True
-        place = index - held.start[0] - 1
-        return place < len(held.entries) and held.entries[place].term == term
+        """Whether the node's disk holds the entry, or held it when it was lost."""
+        machine = self._nodes[node].machine
+        return any(_holds(folder, replica, index, term) for folder in (machine.folder, *machine.lost))
 
     def _note_commit(self, hosted: Hosted[ShardMachine], group: _Group, seen: _Seen) -> None:
         replica = hosted.replica
@@ -187,6 +185,14 @@ class Checkers:
     def _check(self, holds: bool, what: str) -> None:
         if not holds:
             raise Violation(what)
+
+
+def _holds(folder: Folder, replica: ReplicaId, index: int, term: int | None) -> bool:
+    held = folder.log.replicas.get(replica)
+    if held is None:
+        return False
+    place = index - held.start[0] - 1
+    return place < 0 or (place < len(held.entries) and held.entries[place].term == term)
 
 
 def contents(hosted: Hosted[ShardMachine], process: SimNode) -> dict[bytes, bytes]:

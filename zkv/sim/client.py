@@ -50,12 +50,16 @@ class SimClient(Process):
         rng = world.rng(f"core {name}")
         now_ms = clock.now_ms()
         self.router = Router(addresses, direct=direct, rng=rng, wall_ms=_WALL_MS + now_ms, now_ms=now_ms)
-        self.began()
+        self.start()
 
     @property
     def awaited(self) -> int:
         """Requests that have not ended."""
         return self.router.awaited
+
+    def start(self) -> None:
+        """It runs; it is never killed, for its death would only be silence."""
+        self.began()
 
     def ask(self, ask: Ask, deadline_ms: int) -> None:
         """Submit one operation; it is in the history from now on."""

@@ -72,7 +72,9 @@ class _Job(NamedTuple):
 class Store:
     """A running process's hold on its folder: one flush at a time, in order."""
 
-    def __init__(self, world: World, folder: Folder, rng: random.Random, speed: DiskSpeed, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, world: World, folder: Folder, rng: random.Random, speed: DiskSpeed, wake: Callable[[], None]
+    ) -> None:
         self.folder = folder
         self.engine = folder.engine
         self.full = False

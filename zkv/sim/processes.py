@@ -48,6 +48,10 @@ class Process:
         self._busy_until_us = 0
         network.connect(name, self.deliver)
 
+    def start(self) -> None:
+        """Begin on what its disk holds."""
+        raise NotImplementedError
+
     def turn(self, arrivals: list[Arrival], now_ms: int) -> None:
         """What the process does in a turn."""
         raise NotImplementedError
@@ -67,7 +71,7 @@ class Process:
             self.world.after(at_us - self.world.now_us, lambda: self._due(start, at_us))
 
     def pause(self) -> None:
-        """SIGSTOP. It hits between two turns, or in the middle of one: after the drain, or after the clock's reading."""
+        """SIGSTOP. It hits between two turns, or in the middle of one: after the drain or after the clock's reading."""
         if not self.alive or self.paused:
             return
         match self._rng.randrange(3):
@@ -129,10 +133,11 @@ class Process:
 
 @dataclass(slots=True)
 class Machine:
-    """Where a process runs: its disk, and whoever looks at each of its turns."""
+    """Where a process runs: its disk, and whoever looks at each of its turns. `lost`: the disks that it had before."""
 
     folder: Folder
     speed: DiskSpeed
+    lost: list[Folder] = field(default_factory=list)
     watch: Callable[["SimNode"], None] = field(default=lambda node: None)
 
 
@@ -174,6 +179,7 @@ class SimNode(Process):
     def lose_disk(self, incarnation: int) -> None:
         """Its folder is gone; the next start finds an empty one."""
         assert not self.alive
+        self.machine.lost.append(self.machine.folder)
         self.machine.folder = Folder(incarnation)
 
     def turn(self, arrivals: list[Arrival], now_ms: int) -> None:

@@ -36,8 +36,7 @@ class Link:
 
     def __init__(self, context: zmq.Context[Socket], address: str) -> None:
         self.address = address
-        self.dealer = sockets.dealer(context, address)
-        self.monitor: Socket = self.dealer.get_monitor_socket(_WATCHED)
+        self.dealer, self.monitor = sockets.monitored_dealer(context, address, _WATCHED)
 
     def close(self, *, clean: bool) -> None:
         """Close both sockets."""
@@ -181,9 +180,12 @@ def _has_something(source: Socket) -> bool:
     return bool(cast(int, source.getsockopt(_EVENTS)) & _IN)
 
 
-def parse_addresses(given: str | Iterable[str]) -> tuple[str, ...]:
-    """ "HOST:PORT,HOST:PORT" or several of them as a tuple without repeats. Raises InvalidRequest."""
-    texts = given.split(",") if isinstance(given, str) else [*given]
+Given = str | Iterable[str]  # "HOST:PORT", several with commas between, or several strings
+
+
+def parse_addresses(given: Iterable[Given]) -> tuple[str, ...]:
+    """All addresses given, in order, without repeats. Raises InvalidRequest."""
+    texts = [text for one in given for text in (one.split(",") if isinstance(one, str) else one)]
     addresses = tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
     for address in addresses:
         host, _, port = address.rpartition(":")

@@ -50,6 +50,18 @@ def dealer(where: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[by
     return socket
 
 
+def monitored_dealer(
+    where: zmq.Context[zmq.Socket[bytes]], address: str, events: int
+) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+    """A dealer and the socket that tells of these events of it, from its first connection on."""
+    socket = where.socket(zmq.DEALER)
+    _bound(socket, limits.PEER_QUEUE_MESSAGES)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    monitor: zmq.Socket[bytes] = socket.get_monitor_socket(events)  # before it connects, or that is missed
+    _connect(socket, address)
+    return socket, monitor
+
+
 def subscriber(where: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[bytes]:
     """Hears everything that is broadcast at HOST:PORT."""
     socket = where.socket(zmq.SUB)

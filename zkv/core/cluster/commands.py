@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from zkv.core.cluster.mapstate import ShardMap
+from zkv.core.cluster.mapstate import ShardMap, kept
 from zkv.core.cluster.operators import ReplaceReplica
 from zkv.core.cluster.shardmap import MapDelta, MapSnapshot, NodeInfo, Partitioner, TableInfo
 from zkv.core.message import Message
@@ -159,7 +159,9 @@ class CoordinatorState:
         changes: Changes = {_META: encode(_Meta(delta.incarnation, delta.version, cluster, command.counters))}
         changes.update((numbered_key(_TABLE, info.table), encode(info)) for info in delta.tables)
         changes.update((_NODE + info.node.encode(), encode(info)) for info in delta.nodes)
-        changes.update((numbered_key(_SHARD, info.shard), encode(info)) for info in delta.shards)
+        held = self.map.shards
+        shards = (kept(info, held.get(info.shard, info)) for info in delta.shards)
+        changes.update((numbered_key(_SHARD, info.shard), encode(info)) for info in shards)
         changes.update((numbered_key(_TABLE, table), None) for table in delta.dropped_tables)
         changes.update((_NODE + node.encode(), None) for node in delta.dropped_nodes)
         changes.update((numbered_key(_SHARD, shard), None) for shard in delta.dropped_shards)

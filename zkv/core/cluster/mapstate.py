@@ -135,10 +135,10 @@ class ShardMap:
         for info in delta.shards:
             held = self.shards.get(info.shard)
             if held is None or info.table in stale:
-                self.shards[info.shard] = info if held is None else _merged(info, held)
+                self.shards[info.shard] = info if held is None else kept(info, held)
                 stale.add(info.table)
             else:
-                self._place(_merged(info, held))
+                self._place(kept(info, held))
         for gone in delta.dropped_shards:
             dropped = self.shards.pop(gone, None)
             if dropped is not None:
@@ -173,8 +173,11 @@ class ShardMap:
                 self._index.pop(table, None)
 
 
-def _merged(published: ShardInfo, held: ShardInfo) -> ShardInfo:
-    """The published shard, unless news from a refusal ran ahead of it. The state is always the published one."""
+def kept(published: ShardInfo, held: ShardInfo) -> ShardInfo:
+    """What a map keeps of the two: the published shard, unless news from a refusal ran ahead of it.
+
+    The state is always the published one.
+    """
     if not is_newer(held, published):
         return published
     return structs.replace(held, state=published.state)

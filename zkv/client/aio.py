@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 import zmq
 
 from zkv.client.rows import AsyncRows
-from zkv.client.turns import Turns, deadline_after, parse_addresses
+from zkv.client.turns import Given, Turns, deadline_after, parse_addresses
 from zkv.core.cluster.shardmap import MapSnapshot
 from zkv.core.routing import admin
 from zkv.core.routing import operations as ops
@@ -31,7 +31,7 @@ class AsyncClient:
     A call that is cancelled may still take effect.
     """
 
-    def __init__(self, addresses: str | Iterable[str], *, timeout_s: float = 5.0, direct: bool = True) -> None:
+    def __init__(self, *addresses: Given, timeout_s: float = 5.0, direct: bool = True) -> None:
         deadline_after(timeout_s, 0)
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
@@ -234,9 +234,9 @@ class AsyncClient:
         self._readers = []
 
 
-async def connect_async(addresses: str | Iterable[str], *, timeout_s: float = 5.0, direct: bool = True) -> AsyncClient:
+async def connect_async(*addresses: Given, timeout_s: float = 5.0, direct: bool = True) -> AsyncClient:
     """A client for the running event loop; see Client for the arguments and what it raises."""
-    client = AsyncClient(addresses, timeout_s=timeout_s, direct=direct)
+    client = AsyncClient(*addresses, timeout_s=timeout_s, direct=direct)
     try:
         await client.shard_map()
     except BaseException:

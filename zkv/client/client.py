@@ -9,7 +9,7 @@ from typing import TypeVar
 from zkv.client.io_thread import IoThread
 from zkv.client.pipeline import Pipeline
 from zkv.client.rows import Rows
-from zkv.client.turns import Turns, deadline_after, parse_addresses
+from zkv.client.turns import Given, Turns, deadline_after, parse_addresses
 from zkv.client.waiting import Waiting
 from zkv.core.cluster.shardmap import MapSnapshot
 from zkv.core.routing import admin
@@ -24,14 +24,14 @@ T = TypeVar("T")
 class Client:
     """A connection to a cluster. Thread-safe; many threads' requests travel together. Not for use after a fork.
 
-    `addresses`: "HOST:PORT[,HOST:PORT...]" or several strings, of coordinators or nodes. `timeout_s`: of each call that
+    `addresses`: "HOST:PORT[,HOST:PORT...]" or several, of coordinators or nodes. `timeout_s`: of each call that
     names none, above 0 and at most 600. `direct` False: speak only to the given addresses, which pass requests on.
     Raises Unavailable if none of them answers in that time.
 
     Every verb ends within its timeout, in a result or in a ZkvError whose `effect` says what became of a write.
     """
 
-    def __init__(self, addresses: str | Iterable[str], *, timeout_s: float = 5.0, direct: bool = True) -> None:
+    def __init__(self, *addresses: Given, timeout_s: float = 5.0, direct: bool = True) -> None:
         deadline_after(timeout_s, 0)
         self._timeout_s = timeout_s
         self._io = IoThread(Turns(parse_addresses(addresses), direct=direct))
@@ -195,6 +195,6 @@ class Client:
         self.close()
 
 
-def connect(addresses: str | Iterable[str], *, timeout_s: float = 5.0, direct: bool = True) -> Client:
+def connect(*addresses: Given, timeout_s: float = 5.0, direct: bool = True) -> Client:
     """A client of the cluster that has a coordinator or a node at one of these addresses (see Client)."""
-    return Client(addresses, timeout_s=timeout_s, direct=direct)
+    return Client(*addresses, timeout_s=timeout_s, direct=direct)

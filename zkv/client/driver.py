@@ -1,9 +1,9 @@
 """The bare pipeline: sockets and router in the caller's own thread, results by callback. The fastest of the shells."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import TracebackType
 
-from zkv.client.turns import Turns, deadline_after, parse_addresses
+from zkv.client.turns import Given, Turns, deadline_after, parse_addresses
 from zkv.core.routing.admin import shard_map
 from zkv.core.routing.operations import Request
 from zkv.errors import ZkvError
@@ -18,7 +18,7 @@ class Driver:
     `outstanding`: requests submitted whose callback has not been called.
     """
 
-    def __init__(self, addresses: str | Iterable[str], *, timeout_s: float = 5.0, direct: bool = True) -> None:
+    def __init__(self, *addresses: Given, timeout_s: float = 5.0, direct: bool = True) -> None:
         self._timeout_ms = deadline_after(timeout_s, 0)
         self._turns = Turns(parse_addresses(addresses), direct=direct)
         self._now = now_ms()

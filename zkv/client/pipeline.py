@@ -124,7 +124,7 @@ class Pipeline:
         while under_way and (under_way[0].is_done or len(under_way) >= OUTSTANDING_MAX):
             self._retire(under_way.popleft())
         waiting = self._ask(request, timeout_s=timeout_s)
-        under_way.append(waiting)  # type: ignore[arg-type]  # only waited for: the type of its result is no matter
+        under_way.append(waiting)
         return waiting
 
     def _retire(self, waiting: Waiting[object]) -> None:

@@ -10,7 +10,7 @@ from zkv.core.routing.operations import READ, SCAN, WRITE, Proof
 from zkv.core.routing.parts import Attempt, Part
 from zkv.core.routing.peers import Peers
 from zkv.core.routing.places import Places
-from zkv.core.routing.retry import HOPS_MAX, RULES, Move, Rule, note_refusal, pause_ms, refusal
+from zkv.core.routing.retry import HOPS_MAX, LAST_MS, RULES, Move, Rule, note_refusal, pause_ms, refusal
 from zkv.core.routing.scan import Window, page_of
 from zkv.core.routing.session import Sessions
 from zkv.core.shard.commands import EFFECT_NONE, EFFECT_UNKNOWN, Answer, Page, Reason, Refused, Values, Written
@@ -58,6 +58,8 @@ class Answering:
         """Let the part wait before its next attempt."""
         part.hops = 0
         until_ms = now_ms + pause_ms(part.tries, hint_ms, self._rng)
+        if until_ms + LAST_MS > part.request.deadline_ms and not part.may_have_happened:
+            until_ms = part.request.deadline_ms
         self._pauses.add(part, until_ms, wakeable=wakeable)
 
     def _take_one(self, attempt: Attempt, answer: Answer, node: str, now_ms: int) -> bool:

@@ -19,6 +19,7 @@ ATTEMPT_MS_MAX: Final = 3_200
 HOPS_MAX: Final = 3  # re-routes at once, before a pause
 PAUSE_MS: Final = 25
 PAUSE_MS_MAX: Final = 200
+LAST_MS: Final = 20  # a first attempt so near the deadline would only turn effect "none" into "unknown"
 _SLOW_FACTOR: Final = 4  # times the usual round trip: a loaded node must not be asked everything twice
 
 

@@ -1,0 +1,268 @@
+"""A coordinator and its nodes without sockets or Raft: nodes obey orders, shards elect, the log commits at once.
+
+What the fakes leave out: logs, snapshots, elections that fail. A shard's group elects its first live voter as soon as a
+majority of its voters is alive; a learner has caught up after one turn.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from tests.core.cluster.rows import DictRows
+from zkv.core.cluster import messages as m
+from zkv.core.cluster.commands import CoordinatorState, MapCommand, decode_command
+from zkv.core.cluster.coordinator import Coordinator, Request
+from zkv.core.cluster.follower import MapFollower
+from zkv.core.cluster.shardmap import MapSnapshot
+from zkv.core.message import Message
+from zkv.core.raft.messages import Member, Membership
+from zkv.core.shard.descriptor import ShardInfo
+from zkv.ids import NodeId, ReplicaId, ShardId
+
+TURN_MS = 50
+CLIENT = b"client"
+
+
+@dataclass
+class Group:
+    """The truth about one shard, as its log has it."""
+
+    info: ShardInfo
+
+    def elect(self, alive: Callable[[Member], bool]) -> None:
+        """Keep the leader while it lives; else the first live voter of a live majority leads the next term."""
+        voters = self.info.membership.voters
+        living = [own for own in voters if alive(own)]
+        leader = self.info.leading()
+        if leader in living or len(living) <= len(voters) // 2:
+            return
+        self.info = msgspec.structs.replace(self.info, leader=living[0].replica, term=self.info.term + 1)
+
+    def change(self, order: m.ChangeMember) -> None:
+        """One step of membership, if the version is the expected one."""
+        held = self.info.membership
+        if order.expected != held.version:
+            return
+        voters = tuple(own for own in held.voters if own != order.member)
+        learners = tuple(own for own in held.learners if own != order.member)
+        if order.action == "learn":
+            learners = (*learners, order.member)
+        elif order.action == "promote":
+            voters = (*voters, order.member)
+        after = Membership(held.version + 1, voters, learners)
+        self.info = msgspec.structs.replace(self.info, membership=after)
+
+
+@dataclass
+class FakeNode:
+    """One node: its folder (incarnation, cluster, replicas), and its talk with the coordinator."""
+
+    name: str
+    incarnation: int
+    address: str = ""
+    cluster: int = 0
+    alive: bool = True
+    registered: bool = False
+    refused: str = ""
+    zone: str = ""
+    weight: float = 1.0
+    generation: int = 0  # of its connection: gives the routing id
+    replicas: dict[ReplicaId, ShardId] = field(default_factory=dict)
+    gone: list[tuple[ShardId, ReplicaId]] = field(default_factory=list)
+    orders: list[Message] = field(default_factory=list)
+    number: int = 0
+    follower: MapFollower = field(default_factory=MapFollower)
+
+    @property
+    def source(self) -> bytes:
+        return f"{self.name}#{self.incarnation}#{self.generation}".encode()
+
+
+class Town:
+    """The coordinator, the nodes, the truth about the shards, and what was said."""
+
+    def __init__(self, *names: str, seed: int = 1) -> None:
+        self.rows = DictRows()
+        self.rng = random.Random(seed)
+        self.now_ms = 10_000
+        self.nodes: dict[str, FakeNode] = {}
+        self.groups: dict[ShardId, Group] = {}
+        self.commands: list[MapCommand] = []
+        self.answers: list[Message] = []  # to clients
+        self.sent: list[tuple[str, Message]] = []  # orders and answers to nodes
+        self.events: list[str] = []
+        self.on_order: Callable[[FakeNode, Message], bool] = lambda node, order: True
+        self._incarnation = 1000
+        self.start_coordinator()
+        for name in names:
+            self.join(name)
+
+    # What happens to the world ----------------------------------------------------------------------------------------
+
+    def start_coordinator(self) -> None:
+        """Start on what the rows hold; nobody is connected."""
+        self.state = CoordinatorState.load(self.rows)
+        self.coordinator = Coordinator(
+            self.state, rng=self.rng, now_ms=self.now_ms, coordinators=("c:1",), publishers=("c:2",)
+        )
+        self.coordinator.start_leading()
+
+    def join(self, name: str, **parts: object) -> FakeNode:
+        """A new node with an empty folder."""
+        self._incarnation += 1
+        node = FakeNode(name, self._incarnation, f"{name}:1")
+        for part, value in parts.items():
+            setattr(node, part, value)
+        self.nodes[name] = node
+        return node
+
+    def kill(self, name: str) -> None:
+        self.nodes[name].alive = False
+
+    def restart(self, name: str) -> None:
+        """The same folder again, over a new connection."""
+        node = self.nodes[name]
+        node.alive, node.registered, node.follower = True, False, MapFollower()
+        node.generation += 1
+
+    def wipe(self, name: str) -> None:
+        """The node starts again on an empty folder."""
+        self._incarnation += 1
+        node = self.nodes[name]
+        node.incarnation, node.cluster, node.replicas = self._incarnation, 0, {}
+        self.restart(name)
+
+    def is_alive(self, member: Member) -> bool:
+        node = self.nodes.get(member.node)
+        return node is not None and node.alive and node.incarnation == member.incarnation
+
+    # Time -------------------------------------------------------------------------------------------------------------
+
+    def turn(self, ms: int = TURN_MS) -> None:
+        """One turn of everybody."""
+        self.now_ms += ms
+        self.coordinator.tick(self.now_ms)
+        for group in self.groups.values():
+            group.elect(self.is_alive)
+        for node in list(self.nodes.values()):
+            if node.alive and not node.refused:
+                for message in self._words_of(node):
+                    self.coordinator.receive(node.source, message)
+        self._commit()
+        self._deliver()
+
+    def run(self, ms: int) -> None:
+        for _ in range(ms // TURN_MS):
+            self.turn()
+
+    def run_until(self, condition: Callable[[], bool], ms: int = 20_000) -> int:
+        """Turns until the condition holds; how long it took. Fails when it does not within `ms`."""
+        started = self.now_ms
+        while not condition():
+            assert self.now_ms - started < ms, f"not within {ms} ms"
+            self.turn()
+        return self.now_ms - started
+
+    def ask(self, message: Request, source: bytes = CLIENT) -> None:
+        """A client's message; the answer comes into `answers`."""
+        self.coordinator.receive(source, message)
+        self._commit()
+        self._deliver()
+
+    def answer_to(self, number: int) -> Message | None:
+        """The answer to the client's request of that id, if there is one."""
+        found = [answer for answer in self.answers if getattr(answer, "id", None) == number]
+        assert len(found) <= 1, f"answered more than once: {found}"
+        return found[0] if found else None
+
+    # What is seen -----------------------------------------------------------------------------------------------------
+
+    @property
+    def map(self) -> MapSnapshot:
+        return self.state.map.snapshot()
+
+    def shards_of(self, name: str) -> tuple[ShardInfo, ...]:
+        table = self.state.map.table(name)
+        return self.state.map.shards_of(table.table) if table is not None else ()
+
+    def serves(self, name: str) -> bool:
+        """Whether every shard of the table has a leader in the map that leads in truth."""
+        shards = self.shards_of(name)
+        return bool(shards) and all(
+            info.leader and self.groups[info.shard].info.leader == info.leader for info in shards
+        )
+
+    def orders_to(self, name: str, kind: type[Message]) -> list[Message]:
+        return [message for to, message in self.sent if to == name and isinstance(message, kind)]
+
+    # How it works -----------------------------------------------------------------------------------------------------
+
+    def _words_of(self, node: FakeNode) -> list[Request]:
+        reports = tuple(self._report(node, replica) for replica in node.replicas)
+        if not node.registered:
+            name, folder = NodeId(node.name), node.incarnation
+            return [m.Register(name, folder, node.cluster, node.address, node.zone, node.weight, 1, reports)]
+        node.number += 1
+        words: list[Request] = [m.Alive(NodeId(node.name), node.incarnation, node.number, reports)]
+        words.extend(m.Dropped(NodeId(node.name), shard, replica) for shard, replica in node.gone)
+        node.gone.clear()
+        return words
+
+    def _report(self, node: FakeNode, replica: ReplicaId) -> m.ShardReport:
+        info = self.groups[node.replicas[replica]].info
+        return m.ShardReport(replica, info, info.leader == replica, applied=1, rows=-1, bytes=-1)
+
+    def _commit(self) -> None:
+        """The group of one: what is proposed is committed, durable and applied."""
+        while payloads := self.coordinator.propose():
+            (payload,) = payloads
+            command = decode_command(payload)
+            self.rows.apply(self.state.changes(command))
+            took_effect = self.state.apply(command)
+            self.commands.append(command)
+            self.coordinator.applied(command, took_effect)
+
+    def _deliver(self) -> None:
+        self.events.extend(self.coordinator.events())
+        by_source = {node.source: node for node in self.nodes.values()}
+        for source, message in self.coordinator.outbox():
+            node = by_source.get(source)
+            if source == CLIENT:
+                self.answers.append(message)
+            if node is not None:
+                self.sent.append((node.name, message))
+                if node.alive and self.on_order(node, message):
+                    self._obey(node, message)
+        for news in self.coordinator.broadcasts():
+            for node in self.nodes.values():
+                node.follower.heard(news)
+
+    def _obey(self, node: FakeNode, message: Message) -> None:
+        match message:
+            case m.Registered():
+                node.registered, node.cluster = True, message.cluster
+                node.follower.snapshot_arrived(message.map)
+            case m.RegisterRefused():
+                node.refused = message.what
+            case m.Heard():
+                node.registered = node.registered and message.known
+            case m.CreateReplica() if message.incarnation == node.incarnation:
+                self.groups.setdefault(message.info.shard, Group(message.info))
+                node.replicas[message.replica] = message.info.shard
+            case m.DropShard() if message.incarnation == node.incarnation:
+                node.replicas.pop(message.replica, None)
+                node.gone.append((message.shard, message.replica))
+            case m.ChangeMember():
+                self.groups[message.shard].change(message)
+                self._bring(message.shard)
+            case m.TransferLeader():
+                group = self.groups[message.shard]
+                group.info = msgspec.structs.replace(group.info, leader=message.target, term=group.info.term + 1)
+
+    def _bring(self, shard: ShardId) -> None:
+        """A learner that lives gets its state from the leader."""
+        for learner in self.groups[shard].info.membership.learners:
+            if self.is_alive(learner):
+                self.nodes[learner.node].replicas[learner.replica] = shard

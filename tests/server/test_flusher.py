@@ -154,3 +154,51 @@ def test_the_inline_flusher_is_done_when_submit_returns(log: Log, disk: Gate) ->
     assert flusher.done() == 1
     assert disk.flushed_by == {"MainThread"}
     flusher.close()
+
+
+class SlowDisk(Disk):
+    """Each flush takes `cost_s` of its own clock, and says in which thread it ran."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.cost_s = 0.0
+        self.ran_in: list[str] = []
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def flush(self, file: int) -> None:
+        self.now_s += self.cost_s
+        self.ran_in.append(threading.current_thread().name)
+        super().flush(file)
+
+
+def test_flushes_run_in_the_loop_while_they_are_short_and_beside_it_while_they_are_long(tmp_path: Path) -> None:
+    disk = SlowDisk()
+    log, _ = Log.open(tmp_path, segment_bytes=100_000, disk=disk)
+    flusher = Flusher(log, inline_below_s=0.001, clock=disk.clock)
+    places: dict[str, set[str]] = {}
+    for name, cost_s in (("fast", 0.0002), ("slow", 0.004), ("fast again", 0.0002)):
+        disk.cost_s = cost_s
+        for _ in range(100):
+            finished(flusher, flusher.submit(payload(1)))
+        places[name] = set(disk.ran_in[-50:])
+    flusher.close()
+    log.close()
+    assert places == {"fast": {"MainThread"}, "slow": {"flush"}, "fast again": {"MainThread"}}
+    assert 0.0001 < flusher.cost_s < 0.0003
+
+
+def test_a_short_flush_never_overtakes_one_that_was_handed_over(tmp_path: Path) -> None:
+    gate = Gate()
+    log, _ = Log.open(tmp_path, segment_bytes=4096, disk=gate)
+    flusher = Flusher(log, inline_below_s=WAIT_S)
+    gate.open.clear()
+    checkpoint = flusher.submit_checkpoint(Log.encode(LogBatch(())))  # always handed over: it may take long
+    last = flusher.submit(payload(1))
+    assert flusher.done() < checkpoint
+    gate.open.set()
+    finished(flusher, last)
+    flusher.close()
+    log.close()
+    assert indexes(tmp_path) == [1]

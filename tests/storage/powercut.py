@@ -42,8 +42,18 @@ LEFT: dict[str, Callable[[int, int], bool]] = {
     "nothing": lambda number, count: False,
     "all": lambda number, count: True,
     "only the last": lambda number, count: number == count - 1,
+    "all but the first": lambda number, count: number > 0,
     "all but the last": lambda number, count: number < count - 1,
     "some": lambda number, count: random.Random(number + count).random() < 0.5,
+}
+
+
+Names = dict[str, int]
+NAMES: dict[str, Callable[[Names, Names], Names]] = {
+    "old names": lambda certain, now: certain,
+    "new names": lambda certain, now: now,
+    "new names that are there": lambda certain, now: {**certain, **now},
+    "old names that are there": lambda certain, now: {name: certain[name] for name in certain if name in now},
 }
 
 
@@ -68,11 +78,15 @@ class PowerDisk(Disk):
         first = next(at for at in range(len(content)) if content[at : at + 1] != before[at : at + 1])
         self._bytes[path.stat().st_ino] = Bytes(before, [(first, content[first:])])
 
-    def leave(self, target: Path, how: str, *, names: bool) -> None:
-        """Fill `target` with what a power cut now leaves; `names`: of uncertain names, those as they are now."""
+    def forget_name(self, path: Path) -> None:
+        """Say that `path` has its name only in memory: it was renamed by a process that was killed."""
+        del self._names[path.name]
+
+    def leave(self, target: Path, how: str, names: str) -> None:
+        """Fill `target` with what a power cut now leaves: `how` says of bytes, `names` of names what stayed."""
         target.mkdir()
-        certain = {path.name: path.stat().st_ino for path in self._folder.glob("*")} if names else self._names
-        for name, inode in certain.items():
+        now = {path.name: path.stat().st_ino for path in self._folder.glob("*")}
+        for name, inode in NAMES[names](self._names, now).items():
             (target / name).write_bytes(self._bytes[inode].left(LEFT[how]))
 
     def create(self, path: Path) -> int:

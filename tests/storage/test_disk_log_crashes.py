@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.powercut import LEFT, PowerCut, PowerDisk
+from tests.storage.powercut import LEFT, NAMES, PowerCut, PowerDisk
 from tests.storage.test_disk_log import ONE, SEGMENT, batch, filled, held, opened, seen
 from zkv.core.raft.messages import Entry, HardState, LogBatch, LogItem
 from zkv.ids import ReplicaId
@@ -60,9 +60,9 @@ def after_each_call(folder: Path, story: Callable[[Log], None]) -> list[State]:
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
 @pytest.mark.parametrize("how", LEFT)
-@pytest.mark.parametrize("names", [False, True], ids=["old names", "new names"])
+@pytest.mark.parametrize("names", NAMES)
 def test_a_power_cut_before_any_call_leaves_the_state_before_or_after(
-    story: Callable[[Log], None], how: str, names: bool, tmp_path: Path
+    story: Callable[[Log], None], how: str, names: str, tmp_path: Path
 ) -> None:
     allowed = after_each_call(tmp_path / "rehearsal", story)
     for cut_at in range(1_000):
@@ -77,7 +77,7 @@ def test_a_power_cut_before_any_call_leaves_the_state_before_or_after(
         except PowerCut:
             pass
         left = tmp_path / f"left{cut_at}"
-        disk.leave(left, how, names=names)
+        disk.leave(left, how, names)
         assert held(left) in allowed[done:], f"cut before {cut_at}, after {disk.calls[-3:]}"
         assert held(left) == held(left)
         if done:
@@ -105,7 +105,7 @@ def test_what_open_reports_is_on_disk_before_it_counts(how: str, tmp_path: Path)
         except PowerCut:
             pass
         left = tmp_path / f"left{cut_at}"
-        disk.leave(left, how, names=True)
+        disk.leave(left, how, "new names")
         assert held(left)[ONE].last_index >= reported
         if reported == 6:
             return
@@ -114,3 +114,33 @@ def test_what_open_reports_is_on_disk_before_it_counts(how: str, tmp_path: Path)
 
 def log_bytes(folder: Path) -> bytes:
     return (folder / FIRST).read_bytes()
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_a_checkpoint_that_was_killed_before_its_name_was_certain_is_made_certain_before_older_segments_go(
+    names: str, tmp_path: Path
+) -> None:
+    """Both the new name and the older ones are there for the process that opens; the disk knows only the older ones."""
+    log = filled(tmp_path / "killed", *range(1, WRITTEN + 1))
+    older = {path.name: path.read_bytes() for path in (tmp_path / "killed").iterdir()}
+    a_checkpoint(log)
+    newest = {path.name: path.read_bytes() for path in (tmp_path / "killed").iterdir()}
+    for cut_at in range(100):
+        folder = tmp_path / f"log{cut_at}"
+        folder.mkdir()
+        for name, content in (older | newest).items():
+            (folder / name).write_bytes(content)
+        disk = PowerDisk(folder, cut_at=cut_at)
+        disk.forget_name(folder / next(iter(newest)))
+        opening = True
+        try:
+            opened(folder, disk)
+            opening = False
+        except PowerCut:
+            pass
+        left = tmp_path / f"left{cut_at}"
+        disk.leave(left, "nothing", names)
+        assert held(left)[ONE].last_index == WRITTEN
+        if not opening:
+            return
+    raise AssertionError("it never came to an end")

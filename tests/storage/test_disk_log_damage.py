@@ -51,10 +51,23 @@ def test_a_last_record_torn_at_any_byte_is_cut_off_and_the_log_goes_on(rest: byt
         assert recovered.replicas[ONE].last_index == 2
         assert recovered.torn_bytes <= end - before
         assert (recovered.torn_bytes > 0) == (torn_at > before or rest != b"\0")
+        assert not (folder / FIRST).read_bytes()[HEADER_BYTES + log.position :].strip(b"\0")
         log.write(log.encode(batch(3, size=7)))
         log.close()
         assert len(held(folder)[ONE].entries[2].payload) == 7
         shutil.rmtree(folder)
+
+
+def test_a_torn_tail_is_cut_to_its_last_byte_however_long_it_is(tmp_path: Path) -> None:
+    log, _ = Log.open(tmp_path, segment_bytes=4_000_000)
+    torn_at = HEADER_BYTES + log.position
+    log.write(log.encode(batch(1, size=3_000_000)))
+    log.close()
+    changed(tmp_path / FIRST, torn_at, b"?")
+    log, recovered = Log.open(tmp_path)
+    log.close()
+    assert recovered.torn_bytes > 3_000_000
+    assert not (tmp_path / FIRST).read_bytes()[HEADER_BYTES + log.position :].strip(b"\0")
 
 
 def test_a_flipped_bit_in_any_byte_that_was_vouched_for_is_refused_with_the_place_and_the_way_out(

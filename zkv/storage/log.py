@@ -57,7 +57,7 @@ class Log:
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._current = current
-        self._older: dict[Path, int] = {}  # path -> bytes of the segments before the current one, oldest first
+        self._older: dict[Path, int] = {}  # path -> bytes of the segments before the current one
         self._checkpoint_end = current.position
         self._vouched = False  # the last record is empty: it only vouches for the one before
         self._failed: FlushFailed | None = None

@@ -57,10 +57,8 @@ class SqliteEngine:
             return iter(())
         try:
             reader = self._idle.pop() if self._idle else self._connect()
-            reader.execute("BEGIN")
-            # A read transaction begins with its first read: made now, so that it shows the rows as they are now.
-            reader.execute("SELECT key FROM rows LIMIT 1").fetchall()
             order = "DESC" if reverse else "ASC"
+            # This steps to the first row, which begins the read transaction: it shows the rows as they are now.
             rows = reader.execute(
                 f"SELECT key, value FROM rows WHERE key >= ? AND key < ? ORDER BY key {order}", (start, end)
             )
@@ -113,7 +111,7 @@ class SqliteEngine:
             connection.execute(f"PRAGMA {setting}")
         return connection
 
-    def _walk(self, reader: sqlite3.Connection, rows: Iterator[tuple[bytes, bytes]]) -> Scan:
+    def _walk(self, reader: sqlite3.Connection, rows: sqlite3.Cursor) -> Scan:
         try:
             yield b"", b""
             for key, value in rows:
@@ -121,11 +119,11 @@ class SqliteEngine:
         except sqlite3.Error as error:
             raise _fault(error) from error
         finally:
+            rows.close()  # ends the read transaction
             self._release(reader)
 
     def _release(self, reader: sqlite3.Connection) -> None:
         if len(self._idle) < _READERS_KEPT:
-            reader.rollback()
             self._idle.append(reader)
         else:
             reader.close()

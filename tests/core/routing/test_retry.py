@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.core.routing.fake_cluster import EATEN, LOST, FakeCluster, Fault
+from tests.core.routing.fake_cluster import FakeCluster
+from tests.core.routing.fake_shards import EATEN, LOST, Fault
 from zkv import errors
 from zkv.core.cluster.frames import Answers
 from zkv.core.cluster.messages import Hello
@@ -257,8 +258,8 @@ def test_a_leader_out_of_sight_is_reached_through_a_member_that_passes_on(cluste
     cluster.result(ops.get(key))
     cluster.kill("n1:1")
     cluster.dead.discard("n1:1")
-    healthy = cluster._exists
-    cluster._exists = lambda address: address != "n1:1" and healthy(address)  # type: ignore[method-assign]  # cut from us
+    healthy = cluster.exists
+    cluster.exists = lambda address: address != "n1:1" and healthy(address)  # type: ignore[method-assign]  # cut from us
     call = cluster.ask(ops.increment(key))
     cluster.run(call)
     assert call.outcome == 1
@@ -376,7 +377,7 @@ def test_a_message_that_could_not_be_sent_has_not_been_sent(cluster: FakeCluster
     key = cluster.key_in(1)
     cluster.result(ops.get(key))
     cluster._linked.clear()  # every queue is full, and the router has not heard of it
-    cluster._exists = lambda address: False  # type: ignore[method-assign]
+    cluster.exists = lambda address: False  # type: ignore[method-assign]
     error = cluster.result(ops.increment(key), timeout_ms=500)
     assert isinstance(error, errors.Unavailable)
     assert error.effect == "none"

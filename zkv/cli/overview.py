@@ -1,0 +1,166 @@
+"""What the cluster is at a glance: the shard map and every node's own figures, put together as rows to show."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+import zkv
+from zkv.core.cluster.figures import below_replica_count, live_voters
+from zkv.core.cluster.mapstate import ShardMap
+from zkv.core.cluster.partition import HASH_SLOTS, SLOT_BYTES
+from zkv.core.cluster.shardmap import NodeInfo, NodeState, Partitioner, TableInfo
+from zkv.core.shard.descriptor import ShardInfo
+from zkv.ids import ShardId
+
+Row = dict[str, object]
+
+
+class ReplicaFigures(msgspec.Struct, frozen=True):
+    """One replica as its node tells of it. `rows` -1: not counted yet."""
+
+    role: str
+    term: int
+    rows: int = -1
+
+
+class NodeFigures(msgspec.Struct, frozen=True):
+    """What a node tells of itself, as far as it is shown."""
+
+    shards: dict[str, ReplicaFigures] = {}
+    memory_bytes: int = 0
+    log_bytes: int = 0
+    engine_bytes: int = 0
+    reads_per_s: int = 0
+    writes_per_s: int = 0
+    disk_full: bool = False
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The map, and the figures of each node that answered; `silent` are nodes and coordinators that did not."""
+
+    map: ShardMap
+    figures: dict[str, NodeFigures]
+    silent: list[str]
+
+    @property
+    def below(self) -> list[ShardId]:
+        """The shards with fewer live voters than their table wants."""
+        return below_replica_count(self.map)
+
+    def node_rows(self) -> list[Row]:
+        """A row for each node of the map."""
+        return [self._node_row(node) for _, node in sorted(self.map.nodes.items())]
+
+    def shard_rows(self, table: str | None = None) -> list[Row]:
+        """A row for each shard, in the order of tables and ranges."""
+        wanted = [info for _, info in sorted(self.map.tables.items()) if table is None or info.name == table]
+        return [self._shard_row(info, shard) for info in wanted for shard in self.map.shards_of(info.table)]
+
+    def table_rows(self) -> list[Row]:
+        """A row for each table."""
+        return [self._table_row(info) for _, info in sorted(self.map.named.items())]
+
+    def keys_of(self, shard: ShardInfo) -> int | None:
+        """Rows by the count of the shard's leader; None if there is none, or it has not counted yet."""
+        leader = shard.leading()
+        told = self.figures.get(leader.node) if leader is not None else None
+        replica = told.shards.get(str(shard.shard)) if told is not None else None
+        return replica.rows if replica is not None and replica.rows >= 0 else None
+
+    def totals(self) -> Row:
+        """The cluster in a few numbers."""
+        nodes, shards, told = self.map.nodes.values(), self.map.shards.values(), self.figures.values()
+        counts = [self.keys_of(shard) for shard in shards]
+        return {
+            "cluster": f"{self.map.cluster:x}",
+            "map_version": self.map.version,
+            "coordinators": list(self.map.coordinators),
+            "nodes_up": sum(node.state == NodeState.UP for node in nodes),
+            "nodes_down": sum(node.state == NodeState.DOWN for node in nodes),
+            "tables": len(self.map.tables),
+            "shards": len(self.map.shards),
+            "shards_without_leader": [shard.shard for shard in shards if shard.leading() is None],
+            "shards_below_replicas": self.below,
+            "keys": sum(count or 0 for count in counts),
+            "shards_not_counted": counts.count(None),
+            "disk_bytes": sum(one.log_bytes + one.engine_bytes for one in told),
+            "memory_bytes": sum(one.memory_bytes for one in told),
+            "reads_per_s": sum(one.reads_per_s for one in told),
+            "writes_per_s": sum(one.writes_per_s for one in told),
+            "silent": self.silent,
+        }
+
+    def _node_row(self, node: NodeInfo) -> Row:
+        told = self.figures.get(node.node)
+        shards = self.map.shards.values()
+        leading = [member for shard in shards if (member := shard.leading()) is not None]
+        members = [m for shard in shards for m in (*shard.membership.voters, *shard.membership.learners)]
+        return {
+            "node": node.node,
+            "state": node.state.name.lower(),
+            "address": node.address,
+            "zone": node.zone,
+            "weight": node.weight,
+            "leaders": sum(member.node == node.node for member in leading),
+            "replicas": sum(member.node == node.node for member in members),
+            "reads_per_s": told.reads_per_s if told else None,
+            "writes_per_s": told.writes_per_s if told else None,
+            "disk_bytes": told.log_bytes + told.engine_bytes if told else None,
+            "memory_bytes": told.memory_bytes if told else None,
+            "disk_full": told.disk_full if told else None,
+        }
+
+    def _shard_row(self, table: TableInfo, shard: ShardInfo) -> Row:
+        leader = shard.leading()
+        return {
+            "shard": shard.shard,
+            "table": table.name,
+            "range": range_text(table.partitioner, shard),
+            "leader": leader.node if leader is not None else None,
+            "replicas": [voter.node for voter in shard.membership.voters],
+            "learners": [learner.node for learner in shard.membership.learners],
+            "live": live_voters(self.map, shard),
+            "wanted": table.replicas,
+            "term": shard.term,
+            "epoch": [shard.range_version, shard.membership.version],
+            "state": shard.state.name.lower(),
+            "keys": self.keys_of(shard),
+        }
+
+    def _table_row(self, table: TableInfo) -> Row:
+        shards = self.map.shards_of(table.table)
+        counts = [self.keys_of(shard) for shard in shards]
+        return {
+            "table": table.name,
+            "partitioner": table.partitioner.name.lower(),
+            "replicas": table.replicas,
+            "shards": len(shards),
+            "led": sum(shard.leading() is not None for shard in shards),
+            "below_replicas": sum(shard.shard in self.below for shard in shards),
+            "keys": None if None in counts else sum(count or 0 for count in counts),
+        }
+
+
+def look(client: zkv.Client) -> Overview:
+    """Ask everybody, once."""
+    told = client.status()
+    shard_map = ShardMap(client.shard_map())
+    figures = {name: msgspec.convert(one, NodeFigures) for name, one in told.items() if one and name in shard_map.nodes}
+    return Overview(shard_map, figures, sorted(name for name, one in told.items() if one is None))
+
+
+def range_text(partitioner: Partitioner, shard: ShardInfo) -> str:
+    """The shard's range: slots of a hash table, keys of a range table; the end is not in it."""
+    if partitioner == Partitioner.HASH:
+        last = _slot(shard.end) - 1 if shard.end else HASH_SLOTS - 1
+        return f"slots {_slot(shard.start)}-{last}"
+    return f"{_bound(shard.start)} .. {_bound(shard.end)}"
+
+
+def _slot(partition_key: bytes) -> int:
+    return int.from_bytes(partition_key[:SLOT_BYTES].ljust(SLOT_BYTES, b"\0"), "big")
+
+
+def _bound(key: bytes) -> str:
+    return repr(key.decode(errors="backslashreplace")) if key else ""

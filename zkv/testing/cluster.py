@@ -1,0 +1,246 @@
+"""A real cluster of processes for anybody's tests: to kill, pause and start again at will."""
+
+import atexit
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import zkv
+from zkv.core.cluster.mapstate import ShardMap
+from zkv.core.cluster.partition import partition_key
+from zkv.errors import NoSuchTable, StartError, Timeout, ZkvError
+from zkv.testing.ports import ClaimedPorts
+
+COORDINATOR = "coordinator"
+_SERVE_S = 60.0
+_LISTEN_S = 30.0
+_STOP_S = 15.0
+_LOOK_S = 0.02
+_TAIL_LINES = 15
+
+
+class Cluster:
+    """One coordinator and `nodes` nodes on free ports of 127.0.0.1; it serves when the constructor returns.
+
+    `data` is the folder of all their folders and logs; None: a temporary one that goes with `stop`. `options`: further
+    words for each node's command line, by its name. Everything that was started is gone when Python exits.
+    """
+
+    def __init__(
+        self, nodes: int = 3, data: str | Path | None = None, *, options: dict[str, list[str]] | None = None
+    ) -> None:
+        self._temporary = data is None
+        self.data = Path(tempfile.mkdtemp(prefix="zkv-cluster-") if data is None else data).absolute()
+        self.data.mkdir(parents=True, exist_ok=True)
+        self.names = [COORDINATOR, *(f"node{number}" for number in range(1, nodes + 1))]
+        self._claimed = ClaimedPorts(nodes + 2)
+        self._publish, *ports = [f"127.0.0.1:{port}" for port in self._claimed.ports]
+        self._address = dict(zip(self.names, ports, strict=True))
+        self._options = options or {}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._paused: set[str] = set()
+        atexit.register(self.stop)
+        try:
+            for name in self.names:
+                self._spawn(name)
+            for name in self.names:
+                self._wait_until_listening(name)
+            self.wait_until_serving()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of the coordinator."""
+        return self._address[COORDINATOR]
+
+    @property
+    def publish_address(self) -> str:
+        """HOST:PORT of the coordinator's broadcast."""
+        return self._publish
+
+    def address_of(self, name: str) -> str:
+        """HOST:PORT of one process."""
+        return self._address[name]
+
+    def client(self, *, timeout_s: float = 5.0) -> "zkv.Client":
+        """A new client that knows every address; the caller closes it."""
+        return zkv.connect(*self._address.values(), timeout_s=timeout_s)
+
+    def pid(self, name: str) -> int:
+        """The process's id. Raises KeyError if it is not running."""
+        return self._running[name].pid
+
+    def running(self) -> list[str]:
+        """The names of the processes that were started and have not ended, the paused ones among them."""
+        return [name for name in self.names if name in self._running and self._running[name].poll() is None]
+
+    def log(self, name: str) -> str:
+        """What the process has written to stderr so far, over all its starts."""
+        return self._log_file(name).read_text(errors="replace")
+
+    def kill(self, name: str) -> None:
+        """SIGKILL; returns when the process is gone."""
+        process = self._running.pop(name)
+        process.kill()
+        process.wait()
+        self._paused.discard(name)
+
+    def terminate(self, name: str) -> int:
+        """SIGTERM; returns the exit status when the process has stopped by itself."""
+        process = self._running.pop(name)
+        process.terminate()
+        try:
+            return process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise Timeout(f"{name} did not stop within {_STOP_S:g} s of SIGTERM") from None
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP."""
+        os.kill(self.pid(name), signal.SIGSTOP)
+        self._paused.add(name)
+
+    def resume(self, name: str) -> None:
+        """SIGCONT."""
+        os.kill(self.pid(name), signal.SIGCONT)
+        self._paused.discard(name)
+
+    def start(self, name: str) -> None:
+        """Start a process that is not running, on its old folder and port; returns when it listens."""
+        if name in self.running():
+            raise StartError(f"{name} is running", advice="kill it first")
+        self._spawn(name)
+        self._wait_until_listening(name)
+
+    def leader_of(self, key: bytes | str, table: str = "default") -> str:
+        """The name of the node that leads the key's shard by its own word; waits until a running one does."""
+        with self.client() as client:
+            shard = self._shard_of(client, key.encode() if isinstance(key, str) else key, table)
+            found: list[str] = []
+
+            def led() -> bool:
+                found[:] = self._leaders(client, shard)
+                return bool(found)
+
+            self._wait(led, _SERVE_S, f"shard {shard} of {table} has no leader")
+        return found[0]
+
+    def wait_until_serving(self) -> None:
+        """Block until every shard of `default` has a leader and a put is taken. Raises Timeout, with the logs' ends."""
+        with self.client(timeout_s=2.0) as client:
+            self._wait(lambda: _serves(client), _SERVE_S, "the cluster does not serve")
+
+    def stop(self) -> None:
+        """Stop every process, and delete the folder if it is temporary. May be called twice."""
+        atexit.unregister(self.stop)
+        for name in list(self._paused):
+            self.resume(name)
+        for process in self._running.values():
+            # Nobody misses what a temporary folder holds, so its processes need not hand over.
+            process.kill() if self._temporary else process.terminate()
+        for process in self._running.values():
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._running.clear()
+        self._claimed.release()
+        if self._temporary:
+            shutil.rmtree(self.data, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # Processes ------------------------------------------------------------------------------------------------------
+
+    def _spawn(self, name: str) -> None:
+        with self._log_file(name).open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                self._command(name), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _command(self, name: str) -> list[str]:
+        role = COORDINATOR if name == COORDINATOR else "node"
+        words = [sys.executable, "-m", "zkv.cli.main", role, "--id", name]
+        words += ["--data", str(self.data / name), "--listen", self._address[name]]
+        words += ["--publish", self._publish] if role == COORDINATOR else ["--join", self.address]
+        return words + self._options.get(name, [])
+
+    def _log_file(self, name: str) -> Path:
+        return self.data / f"{name}.log"
+
+    def _wait_until_listening(self, name: str) -> None:
+        host, _, port = self._address[name].rpartition(":")
+
+        def listens() -> bool:
+            if self._running[name].poll() is not None:
+                tail = self._tail(name)
+                raise StartError(f"{name} ended with exit status {self._running.pop(name).returncode}:\n{tail}\n")
+            with socket.socket() as probe:
+                return probe.connect_ex((host, int(port))) == 0
+
+        self._wait(listens, _LISTEN_S, f"{name} does not listen at {self._address[name]}")
+
+    def _wait(self, condition: Callable[[], bool], within_s: float, complaint: str) -> None:
+        end = time.monotonic() + within_s
+        while not condition():
+            if time.monotonic() > end:
+                logs = "\n".join(f"--- {name}\n{self._tail(name)}" for name in self.names)
+                raise Timeout(f"{complaint} within {within_s:g} s\n{logs}\n")
+            time.sleep(_LOOK_S)
+
+    def _tail(self, name: str) -> str:
+        return "\n".join(self.log(name).splitlines()[-_TAIL_LINES:])
+
+    # Leaders --------------------------------------------------------------------------------------------------------
+
+    def _shard_of(self, client: "zkv.Client", key: bytes, table: str) -> int:
+        shard_map = ShardMap(client.shard_map())
+        info = shard_map.table(table)
+        if info is None:
+            raise NoSuchTable(f"there is no table {table!r}")
+        shard = shard_map.locate(info.table, partition_key(info.partitioner, key))
+        assert shard is not None, "the shards of a table have no holes"
+        return shard.shard
+
+    def _leaders(self, client: "zkv.Client", shard: int) -> list[str]:
+        """Running nodes that say they lead the shard, the one of the highest term first."""
+        running = [name for name in self.running() if name not in self._paused]
+        led: list[tuple[int, str]] = []
+        for name, figures in client.status().items():
+            shards = figures.get("shards") if figures is not None and name in running else None
+            replica = shards.get(str(shard)) if isinstance(shards, dict) else None
+            if isinstance(replica, dict) and replica["role"] == "leader":
+                led.append((int(replica["term"]), name))
+        return [name for _, name in sorted(led, reverse=True)]
+
+
+def _serves(client: "zkv.Client") -> bool:
+    try:
+        shard_map = ShardMap(client.shard_map())
+        default = shard_map.table("default")
+        if default is None or not all(shard.leader for shard in shard_map.shards_of(default.table)):
+            return False
+        client.put(b"zkv-testing-serves", b"")
+        client.delete(b"zkv-testing-serves")
+    except ZkvError:
+        return False
+    return bool(shard_map.shards_of(default.table))

@@ -5,6 +5,7 @@ It says what healthy nodes and a coordinator would say, unless `fault` says othe
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 import msgspec
 
@@ -106,10 +107,12 @@ class FakeShards:
 
     def key_in(self, shard: int, number: int = 0) -> bytes:
         """The `number`-th of the keys k0, k1, ... that the shard owns."""
-        owned = (key for key in (b"k%d" % n for n in range(100_000)) if self.shard_of(key) == shard)
-        for _ in range(number):
-            next(owned)
-        return next(owned)
+        return self.keys_in(shard, number + 1)[number]
+
+    def keys_in(self, shard: int, count: int) -> list[bytes]:
+        """The first `count` of the keys k0, k1, ... that the shard owns."""
+        owned = (key for key in (b"k%d" % number for number in range(100_000)) if self.shard_of(key) == shard)
+        return list(islice(owned, count))
 
     def lead(self, shard: int, node: str, *, publish: bool = True) -> None:
         """Another node leads, in the next term."""

@@ -136,6 +136,13 @@ class Desk:
             elif now_ms >= call.next_ms and call.version is None:
                 self._advance(call, now_ms)
 
+    def map_changed(self, now_ms: int) -> None:
+        """There is a map, or another one: go on with what waited for that."""
+        for call in self._calls.values():
+            if call.next_ms == NEVER and call.version is None:
+                call.next_ms = now_ms
+        self.tick(now_ms)
+
     def done(self, answer: m.AdminDone, address: str, now_ms: int) -> None:
         """A coordinator has done it: wait for the map."""
         call = self._asked.pop(answer.id, None)
@@ -190,7 +197,7 @@ class Desk:
 
     def _advance(self, call: _Call, now_ms: int) -> None:
         if self._atlas.map is None:
-            call.next_ms = NEVER if call.request.order is None else now_ms + _LOOK_AGAIN_MS
+            call.next_ms = NEVER  # until `map_changed`
         elif call.request.everybody:
             self._ask_everybody(call, now_ms)
         elif call.request.order is not None:

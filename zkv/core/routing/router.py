@@ -246,7 +246,7 @@ class Router:
                 self._lost(attempt, "the shard's leader has changed", now_ms)
         self._places.refresh(now_ms)
         self._wake(now_ms)
-        self._desk.tick(now_ms)
+        self._desk.map_changed(now_ms)
 
     def _alarm(self, attempt: Attempt, now_ms: int) -> None:
         live = [part for part in attempt.live_parts() if not self._is_late(part, now_ms)]

@@ -4,7 +4,7 @@ A position is a partition key, not a shard: whatever shards there are when the n
 owns the position goes on from it. So each row is met once, and a cursor may be kept for as long as its table lives.
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from typing import NamedTuple
 
 from zkv import limits
@@ -169,7 +169,7 @@ def _encode_cursor(position: bytes | None, *, reverse: bool) -> str:
 def _decode_cursor(cursor: str, *, reverse: bool) -> bytes | None:
     direction = "r" if reverse else "f"
     try:
-        began = urlsafe_b64decode(cursor[1:])
+        began = b64decode(cursor[1:], altchars=b"-_", validate=True)
     except ValueError as error:
         raise InvalidRequest("the cursor is none that a scan gave out") from error
     if cursor[:1] != direction or began[:1] not in (b"", b"+") or len(began) > limits.KEY_BYTES_MAX + 16:

@@ -61,7 +61,8 @@ def key_of(number: int) -> bytes:
 
 
 def _socket(kind: int) -> Socket:
-    socket = zmq.Context.instance().socket(kind)
+    context: zmq.Context[Socket] = zmq.Context.instance()
+    socket = context.socket(kind)
     socket.set_hwm(_HIGH_WATER)
     socket.setsockopt(zmq.LINGER, 0)
     return socket

@@ -144,11 +144,7 @@ def table_named(shard_map: ShardMap, name: str) -> TableInfo:
 
 
 def _show_nodes(seen: Overview) -> None:
-    rows = [
-        {name: human_bytes(value) if name in _BYTES and isinstance(value, int) else value for name, value in row.items()}
-        for row in seen.node_rows()
-    ]
-    show_rows(rows, as_json=False)
+    show_rows([{name: _shown(name, value) for name, value in row.items()} for row in seen.node_rows()], as_json=False)
     if seen.below:
         print()
         short = [row for row in seen.shard_rows() if row["shard"] in seen.below]
@@ -161,6 +157,7 @@ def _summary(seen: Overview) -> list[tuple[str, str]]:
     leaderless, below = told["shards_without_leader"], told["shards_below_replicas"]
     assert isinstance(leaderless, list)
     assert isinstance(below, list)
+    disk, memory = _int(told["disk_bytes"]), _int(told["memory_bytes"])
     counted = f", {told['shards_not_counted']} shards not counted yet" if told["shards_not_counted"] else ""
     lines = [
         ("cluster", f"{told['cluster']}, map version {told['map_version']}"),
@@ -168,10 +165,17 @@ def _summary(seen: Overview) -> list[tuple[str, str]]:
         ("shards", f"{told['shards']} in {told['tables']} tables"),
         ("", f"{len(leaderless)} without a leader, {len(below)} below their replica count"),
         ("keys", f"{told['keys']:,}{counted}"),
-        ("bytes", f"{human_bytes(_int(told['disk_bytes']))} on disk, {human_bytes(_int(told['memory_bytes']))} in memory"),
+        (
+            "bytes",
+            f"{human_bytes(disk)} on disk, {human_bytes(memory)} in memory",
+        ),
         ("requests", f"{told['reads_per_s']:,} reads/s, {told['writes_per_s']:,} writes/s"),
     ]
     return [*lines, ("silent", " ".join(seen.silent))] if seen.silent else lines
+
+
+def _shown(name: str, value: object) -> object:
+    return human_bytes(value) if name in _BYTES and isinstance(value, int) else value
 
 
 def _int(figure: object) -> int:

@@ -34,9 +34,7 @@ def put(
         raise InvalidRequest("a put needs VALUE or --file, one of them")
     data = o.argument_bytes(value) if value is not None else _file_bytes(file)
     with o.connected(address, timeout) as client:
-        version = client.put(
-            o.argument_bytes(key), data, table=table, if_version=if_version, if_absent=if_absent, w=w
-        )
+        version = client.put(o.argument_bytes(key), data, table=table, if_version=if_version, if_absent=if_absent, w=w)
     print_json({"version": version}) if as_json else print(version)
 
 

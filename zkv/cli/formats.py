@@ -1,10 +1,10 @@
 """Rows as text and back: tsv, csv and jsonl. Bytes survive all three.
 
 tsv      one row a line: key, TAB, value. The value is everything after the first TAB, so further TABs, quotes and
-         backslashes are themselves. Only what would break a line is written differently, behind the rare control character
-         DLE (0x10): `DLE n` is a newline, `DLE t` a TAB inside a key, `DLE DLE` is DLE.
+         backslashes are themselves. Only what would break a line is written differently, behind the rare control
+         character DLE (0x10): `DLE n` is a newline, `DLE t` a TAB inside a key, `DLE DLE` is DLE.
 csv      RFC 4180, two columns, no header. Bytes that are no UTF-8 are written as they are.
-jsonl    one object a line: {"key": text, "value": text}, or "key_base64" and "value_base64" for bytes that are no UTF-8.
+jsonl    one object a line: {"key": text, "value": text}; "key_base64" and "value_base64" for bytes that are no UTF-8.
 """
 
 import base64

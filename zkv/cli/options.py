@@ -11,11 +11,15 @@ FAILED, USAGE, NO_SUCH_KEY, UNAVAILABLE = 1, 2, 3, 4  # exit codes beside 0 (REA
 
 AddressOption = Annotated[
     str,
-    typer.Option("--address", envvar="ZKV_ADDRESS", metavar="HOST:PORT[,...]", help="A coordinator or node, or several."),
+    typer.Option(
+        "--address", envvar="ZKV_ADDRESS", metavar="HOST:PORT[,...]", help="A coordinator or node, or several."
+    ),
 ]
 TableOption = Annotated[str, typer.Option("--table", "-t", metavar="NAME", help="The table.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-TimeoutOption = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.001, max=600, help="For each request.")]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=0.001, max=600, help="For each request.")
+]
 WriteOption = Annotated[
     str,
     typer.Option("--w", metavar="LEVEL", help="Copies on disk before the answer: majority, 1, 2, ... or all."),

@@ -73,7 +73,7 @@ class Cluster:
         """HOST:PORT of one process."""
         return self._address[name]
 
-    def client(self, *, timeout_s: float = 5.0) -> "zkv.Client":
+    def client(self, *, timeout_s: float = 5.0) -> zkv.Client:
         """A new client that knows every address; the caller closes it."""
         return zkv.connect(*self._address.values(), timeout_s=timeout_s)
 
@@ -140,7 +140,7 @@ class Cluster:
     def wait_until_serving(self) -> None:
         """Block until every shard of `default` has a leader and a put is taken. Raises Timeout, with the logs' ends."""
         with self.client(timeout_s=2.0) as client:
-            self._wait(lambda: _serves(client), _SERVE_S, "the cluster does not serve")
+            self._wait(lambda: serves(client), _SERVE_S, "the cluster does not serve")
 
     def stop(self) -> None:
         """Stop every process, and delete the folder if it is temporary. May be called twice."""
@@ -212,7 +212,7 @@ class Cluster:
 
     # Leaders --------------------------------------------------------------------------------------------------------
 
-    def _shard_of(self, client: "zkv.Client", key: bytes, table: str) -> int:
+    def _shard_of(self, client: zkv.Client, key: bytes, table: str) -> int:
         shard_map = ShardMap(client.shard_map())
         info = shard_map.table(table)
         if info is None:
@@ -221,19 +221,20 @@ class Cluster:
         assert shard is not None, "the shards of a table have no holes"
         return shard.shard
 
-    def _leaders(self, client: "zkv.Client", shard: int) -> list[str]:
+    def _leaders(self, client: zkv.Client, shard: int) -> list[str]:
         """Running nodes that say they lead the shard, the one of the highest term first."""
-        running = [name for name in self.running() if name not in self._paused]
+        awake = {name for name in self.running() if name != COORDINATOR and name not in self._paused}
         led: list[tuple[int, str]] = []
         for name, figures in client.status().items():
-            shards = figures.get("shards") if figures is not None and name in running else None
+            shards = figures.get("shards") if figures is not None and name in awake else None
             replica = shards.get(str(shard)) if isinstance(shards, dict) else None
             if isinstance(replica, dict) and replica["role"] == "leader":
                 led.append((int(replica["term"]), name))
         return [name for _, name in sorted(led, reverse=True)]
 
 
-def _serves(client: "zkv.Client") -> bool:
+def serves(client: zkv.Client) -> bool:
+    """Whether every shard of `default` has a leader, as the map shows it, and a put is taken."""
     try:
         shard_map = ShardMap(client.shard_map())
         default = shard_map.table("default")

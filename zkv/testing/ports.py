@@ -1,7 +1,7 @@
 """Free ports that stay free: claimed by a lock on a file, so that clusters side by side never take the same one.
 
-They lie below the range from which the system gives ports to outgoing connections (32,768 and up on Linux): one of those could
-otherwise take the port of a node that is dead for a moment.
+They lie below the range from which the system gives ports to outgoing connections (32,768 and up on Linux): one of
+those could otherwise take the port of a node that is dead for a moment.
 """
 
 import fcntl

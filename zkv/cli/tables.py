@@ -1,0 +1,90 @@
+"""Commands on tables: tables, table create|drop|show."""
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from zkv.cli import options as o
+from zkv.cli.cluster import table_named
+from zkv.cli.overview import look
+from zkv.cli.render import print_json, show_rows
+
+app = typer.Typer(help="Create, drop and show tables.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The table's name.")]
+
+
+def tables(
+    address: o.AddressOption = o.ADDRESS, timeout: o.TimeoutOption = o.TIMEOUT_S, as_json: o.JsonOption = False
+) -> None:
+    """Show each table: its partitioner, replicas, shards and keys.
+
+    Example: zkv tables
+    """
+    with o.connected(address, timeout) as client:
+        show_rows(look(client).table_rows(), as_json=as_json)
+
+
+@app.command()
+def create(
+    name: NameArgument,
+    partitioner: Annotated[
+        Literal["hash", "range"], typer.Option(help="hash scatters keys; range keeps their order.")
+    ] = "hash",
+    replicas: Annotated[int, typer.Option(help="Copies of each shard.", metavar="N", min=1, max=7)] = 3,
+    shards: Annotated[int | None, typer.Option(help="How many shards to begin with.", metavar="N", min=1)] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Where shards part (range tables); may be repeated.", metavar="KEY")
+    ] = None,
+    address: o.AddressOption = o.ADDRESS,
+    timeout: o.TimeoutOption = o.TIMEOUT_S,
+) -> None:
+    """Create a table.
+
+    Example: zkv table create events --partitioner range --split g --split p
+    """
+    points = tuple(o.argument_bytes(point) for point in split or ())
+    with o.connected(address, timeout) as client:
+        client.create_table(name, partitioner=partitioner, replicas=replicas, shards=shards, splits=points)
+
+
+@app.command()
+def drop(
+    name: NameArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    address: o.AddressOption = o.ADDRESS,
+    timeout: o.TimeoutOption = o.TIMEOUT_S,
+) -> None:
+    """Drop a table and all its rows. Asks first on a terminal.
+
+    Example: zkv table drop events --yes
+    """
+    if not yes and sys.stdin.isatty():
+        typer.confirm(f"Drop the table {name} and all its rows?", abort=True)
+    with o.connected(address, timeout) as client:
+        client.drop_table(name)
+
+
+@app.command()
+def show(
+    name: NameArgument,
+    address: o.AddressOption = o.ADDRESS,
+    timeout: o.TimeoutOption = o.TIMEOUT_S,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Show one table and its shards.
+
+    Example: zkv table show default --json
+    """
+    with o.connected(address, timeout) as client:
+        seen = look(client)
+    table_named(seen.map, name)
+    table = next(row for row in seen.table_rows() if row["table"] == name)
+    shards = seen.shard_rows(name)
+    if as_json:
+        print_json(table | {"shards": shards})
+        return
+    show_rows([table], as_json=False)
+    print()
+    show_rows(shards, as_json=False)

@@ -1,0 +1,132 @@
+"""What `bin/up` does: look before it leaps, start the Procfile, show the cluster when it serves, stop it cleanly."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+import zkv
+from zkv.cli.overview import look
+from zkv.cli.render import note, show_table
+from zkv.errors import StartError, ZkvError
+from zkv.testing.cluster import serves
+from zkv.testing.ports import is_free
+
+_NODES = {"node1": 10, "node2": 20, "node3": 30}  # and their distance from the base port: as in the Procfile
+_HOST = "127.0.0.1"
+_LOOK_S = 0.2
+_PATIENCE_S = 30.0
+_KEY, _VALUE = b"greeting", b"hello from zkv"
+
+
+def run_cluster(procfile: Path, data: Path, port: int) -> int:
+    """Run until SIGINT or SIGTERM; the exit status. Raises StartError where it cannot start."""
+    lock = _claim_folder(data)
+    try:
+        _check_ports(port)
+        return _Run(procfile, data, port).run()
+    finally:
+        lock.close()
+
+
+class _Run:
+    """One start of the Procfile. Owns the signal handlers of SIGINT, SIGTERM and SIGHUP."""
+
+    def __init__(self, procfile: Path, data: Path, port: int) -> None:
+        self._port = port
+        self._nodes = [f"{_HOST}:{port + distance}" for distance in _NODES.values()]
+        self._stopping = False
+        environment = os.environ | {"ZKV_DATA": str(data), "ZKV_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, "-m", "honcho", "-d", str(procfile.parent), "-f", procfile.name, "start"]
+        # A session of its own: Ctrl-C reaches this process alone, which then stops honcho, which stops the rest.
+        self._honcho = subprocess.Popen(command, env=environment, start_new_session=True)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._stop)
+
+    def run(self) -> int:
+        if self._wait_until_serving():
+            self._welcome()
+        status = self._honcho.wait()
+        if not self._stopping:
+            raise StartError(f"the processes ended by themselves (honcho: {status})", advice="see their last lines")
+        note("stopped; the data stays where it is")
+        return 0
+
+    def _wait_until_serving(self) -> bool:
+        """False: it ended, or is to end, before it served."""
+        complain_at = time.monotonic() + _PATIENCE_S
+        while not self._stopping and self._honcho.poll() is None:
+            try:
+                with zkv.connect(f"{_HOST}:{self._port}", timeout_s=2.0) as client:
+                    while not self._stopping and self._honcho.poll() is None:
+                        if serves(client):
+                            return True
+                        time.sleep(_LOOK_S)
+            except ZkvError as error:
+                if time.monotonic() > complain_at:
+                    complain_at += _PATIENCE_S
+                    note(f"zkv: not serving yet: {error.what}; waiting")
+        return False
+
+    def _welcome(self) -> None:
+        """Show the cluster, and that what is written through one node can be read through another."""
+        try:
+            with zkv.connect(f"{_HOST}:{self._port}") as client:
+                seen = look(client)
+            with zkv.connect(self._nodes[0], direct=False) as first:
+                version = first.put(_KEY, _VALUE)
+            with zkv.connect(self._nodes[1], direct=False) as second:
+                value = second.get(_KEY)
+        except ZkvError as error:
+            note(f"zkv: the cluster serves, but its tour failed: {error}")
+            return
+        print("\nThe cluster serves.\n")
+        names = ["node", "state", "address", "leaders", "replicas"]
+        show_table(names, [[row[name] for name in names] for row in seen.node_rows()])
+        print()
+        names = ["shard", "table", "range", "leader", "replicas"]
+        show_table(names, [[row[name] for name in names] for row in seen.shard_rows()])
+        shown = (value or b"").decode()
+        print(f"\nWrote {_KEY.decode()!r} (version {version}) through node1; read {shown!r} through node2. Try next:\n")
+        where = "" if self._port == 7400 else f" --address {_HOST}:{self._port}"
+        for command in (f"zkv get greeting{where}", f"zkv locate greeting{where}", f"zkv status{where}"):
+            print(f"  .venv/bin/{command}")
+        print("\nCtrl-C stops it; the data stays.\n", flush=True)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if not self._stopping:
+            self._stopping = True
+            self._honcho.terminate()
+
+
+def _claim_folder(data: Path) -> TextIO:
+    """Make the folder, prove that it can be written, and lock it against a second start. Close the file to let go."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=data):
+            lock = (data / "up.lock").open("w")
+    except OSError as error:
+        raise StartError(f"cannot write in {data}: {error.strerror}", advice="choose another --data") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise StartError(
+            f"{data} is in use by another bin/up", advice="stop that one, or choose another --data and --port"
+        ) from None
+    return lock
+
+
+def _check_ports(port: int) -> None:
+    wanted = [port, port + 1, *(port + distance for distance in _NODES.values())]
+    taken = [str(one) for one in wanted if not is_free(one, _HOST)]
+    if taken:
+        what = f"port {taken[0]} is" if len(taken) == 1 else f"ports {', '.join(taken)} are"
+        raise StartError(f"{what} taken on {_HOST}", advice="stop what listens there, or choose another --port")

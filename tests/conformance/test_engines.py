@@ -2,11 +2,12 @@
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -266,6 +267,48 @@ def test_damage_to_stored_rows_is_an_error_and_never_a_shorter_scan(kind: str, t
             [engine.get(key) for key in rows]
 
 
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """What a full disk does to this process, near enough: writes fail."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@ON_DISK
+def test_an_engine_that_found_no_room_takes_nothing_more_and_keeps_whole_batches(kind: str, tmp_path: Path) -> None:
+    engine = open_engine(tmp_path, kind)  # type: ignore[arg-type]  # as above
+    engine.apply(batch(0))
+    engine.flush()
+    with files_no_larger_than(2_000_000):
+        with pytest.raises(StorageError, match="state engine failed"):
+            fill(engine)
+        assert engine.get(b"number") is not None
+        with suppress(StorageError):
+            engine.close()
+    with closing(open_engine(tmp_path)) as again:
+        found = dict(again.scan(b"", LAST))
+    number = int(found[b"number"])
+    assert found == {**play(1), **{key: value for late in range(1, number + 1) for key, value in bulk(late).items()}}
+
+
+def bulk(number: int) -> Changes:
+    return {b"number": b"%d" % number, b"bulk%d" % number: random.Random(number).randbytes(100_000)}
+
+
+def fill(engine: Engine) -> None:
+    """Until it fails; and then, that it fails again."""
+    with suppress(StorageError):
+        for number in range(1, 1_000):
+            engine.apply(bulk(number))
+    with pytest.raises(StorageError):
+        engine.apply({b"number": b"1000000"})
+    engine.flush()
+
+
 @pytest.mark.parametrize("survivors", range(5))
 def test_memory_engine_crash_keeps_a_prefix_of_what_was_not_flushed(survivors: int) -> None:
     engine = MemoryEngine()
@@ -294,6 +337,28 @@ def test_a_folder_keeps_the_engine_it_was_made_with(tmp_path: Path) -> None:
         assert again.get(b"a") == b"1"
     with pytest.raises(StorageError, match="holds a sqlite engine, not rocksdb"):
         open_engine(tmp_path, "rocksdb")
+
+
+WITHOUT_ROCKS = """
+import sys
+sys.modules["rocksdict"] = None
+from pathlib import Path
+from zkv.errors import StorageError
+from zkv.storage.open_engine import open_engine
+folder = Path(sys.argv[1])
+print(type(open_engine(folder / "new")).__name__)
+try:
+    open_engine(folder / "old")
+except StorageError as error:
+    print(error)
+"""
+
+
+def test_a_machine_without_rocksdict_uses_sqlite_and_says_what_it_cannot_open(tmp_path: Path) -> None:
+    open_engine(tmp_path / "old", "rocksdb").close()
+    command = [sys.executable, "-c", WITHOUT_ROCKS, str(tmp_path)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert output == ("SqliteEngine\nrocksdict is not installed; install it, or start anew with the sqlite engine\n")
 
 
 def test_a_second_engine_on_the_same_folder_is_refused(tmp_path: Path) -> None:

@@ -104,7 +104,10 @@ class RocksEngine:
     def close(self) -> None:
         for scan in list(self._scans):
             scan.close()
-        self._db.close()
+        try:
+            self._db.close()  # RocksDB without a log flushes what it still has, and may fail at that
+        except Exception as error:
+            raise _fault(error) from error
 
 
 def _up(rows: rocksdict.RdictIter, bounds: rocksdict.ReadOptions) -> Scan:

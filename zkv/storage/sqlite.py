@@ -10,6 +10,7 @@ SQLite has no checksums of its own pages, so each value carries the CRC-32 of it
 import sqlite3
 import weakref
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from zlib import crc32
 
@@ -37,6 +38,7 @@ class SqliteEngine:
         self._path = folder / FILE_NAME
         self._idle: list[sqlite3.Connection] = []
         self._scans: weakref.WeakSet[Scan] = weakref.WeakSet()
+        self._failed = False
         try:
             self._writer = self._connect()
             self._writer.execute(
@@ -72,23 +74,19 @@ class SqliteEngine:
     def apply(self, changes: Changes) -> None:
         puts = ((key, _seal(key, value)) for key, value in changes.items() if value is not None)
         deletes = ((key,) for key, value in changes.items() if value is None)
-        with _Transaction(self._writer):
+        with self._transaction():
             self._writer.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", puts)
             self._writer.executemany("DELETE FROM rows WHERE key = ?", deletes)
 
     def drop(self, start: bytes, end: bytes) -> None:
-        with _Transaction(self._writer):
+        with self._transaction():
             self._writer.execute("DELETE FROM rows WHERE key >= ? AND key < ?", (start, end))
 
     def flush(self) -> None:
-        try:
-            self._writer.execute("PRAGMA synchronous = FULL")
+        with self._transaction(flushed=True):
             (flushes,) = self._writer.execute("PRAGMA user_version").fetchone()
             # Any write will do: its commit flushes the log that holds all transactions since the last checkpoint.
             self._writer.execute(f"PRAGMA user_version = {(flushes + 1) % 2**31}")
-            self._writer.execute("PRAGMA synchronous = NORMAL")
-        except sqlite3.Error as error:
-            raise _fault(error) from error
 
     def size_bytes(self) -> int:
         files = (self._path, self._path.with_name(FILE_NAME + "-wal"))
@@ -99,6 +97,21 @@ class SqliteEngine:
             scan.close()
         for connection in [*self._idle, self._writer]:
             connection.close()
+
+    @contextmanager
+    def _transaction(self, *, flushed: bool = False) -> Iterator[None]:
+        """Commit what is done inside, or nothing of it and nothing after it: a batch left out would leave a hole."""
+        if self._failed:
+            raise StorageError("the state engine failed before, so it takes nothing more")
+        try:
+            self._writer.execute(f"PRAGMA synchronous = {'FULL' if flushed else 'NORMAL'}")
+            self._writer.execute("BEGIN IMMEDIATE")
+            yield
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._failed = True
+            self._writer.rollback()
+            raise _fault(error) from error
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
@@ -127,31 +140,6 @@ class SqliteEngine:
             self._idle.append(reader)
         else:
             reader.close()
-
-
-class _Transaction:
-    """Commits what is done inside, or nothing of it; sqlite3's errors leave as StorageError."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._run("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            self._run("COMMIT")
-            return
-        if self._connection.in_transaction:
-            self._run("ROLLBACK")
-        if isinstance(error, sqlite3.Error):
-            raise _fault(error) from error
-
-    def _run(self, statement: str) -> None:
-        try:
-            self._connection.execute(statement)
-        except sqlite3.Error as error:
-            raise _fault(error) from error
 
 
 def _seal(key: bytes, value: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""A node's link to the coordinators: a DEALER to each, a SUB to each broadcast; nothing in the data path waits for it."""
+"""A node's link to the coordinators: a DEALER to each, a SUB to each broadcast. The data path never waits for it."""
 
 from collections.abc import Sequence
 

@@ -102,11 +102,15 @@ class NodeProcess:
             self._hear(body)
         if self._stopping_since is not None:
             node.hand_over()
+        self._again = False
         self._do(node.turn(), now)
+        if self.store.flushed():  # it was short, and ran at once: what waited for it goes in the same turn
+            node.host.persisted()
+            self._do(node.turn(), now)
         self.store.tend(node.host, now)
         node.service.disk_full = self.store.full
         self.gauges.tend(node, now)
-        if not (clients or from_coordinator or broadcasts or self._again):
+        if not ready and not self._again:
             self._again = node.idle()
 
     def _do(self, turn: Turn, now: int) -> None:
@@ -121,7 +125,7 @@ class NodeProcess:
         self.store.apply(effects)
         if effects.flush_engine:
             self.node.host.engine_flushed()
-        self._again = effects.flush_engine
+            self._again = True
         for message in turn.coordinator:
             self.link.tell(codec.encode(message))
         for event in turn.events:

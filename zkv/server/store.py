@@ -19,6 +19,7 @@ from zkv.storage.open_engine import Kind, open_engine
 REJOIN = "move the folder away and start again: it rejoins empty (docs/operations.md)"
 _SPACE_LOOK_MS = 500
 _VOUCH_MS = 1_000
+_SHORT_FLUSH_S = 0.001  # flushes this short run in the loop: handing them over costs more
 _NOTHING = LogBatch(())
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ class Store:
         self.folder = Folder.open(path, name=name, role=role)
         self.log, self.recovered = Log.open(self.folder.log_path)
         self.engine = open_engine(self.folder.rows_path, engine)
-        self.flusher: Flush = Flusher(self.log) if threaded else InlineFlusher(self.log)
+        self.flusher: Flush = Flusher(self.log, inline_below_s=_SHORT_FLUSH_S) if threaded else InlineFlusher(self.log)
         self.full = False
         self.flushes = 0
         self._in_flight: tuple[int, bytes] | None = None  # ticket and batch

@@ -9,7 +9,7 @@ from zkv.core.cluster.ring import TOKENS, Ring, RingNode, token_of, zone_of
 from zkv.core.cluster.shardmap import NodeInfo, Partitioner
 from zkv.ids import NodeId, TableId
 
-DEFAULT_SHARDS: Final = 12  # of a hash table: even over 1, 2, 3, 4, 6 and 12 nodes; more of them cost CPU (design 10)
+DEFAULT_SHARDS: Final = 6  # of a hash table: even over 1, 2, 3 and 6 nodes; each more costs CPU (docs/performance.md)
 _SLOT_TOKENS: Final = TOKENS // HASH_SLOTS
 
 Owners = tuple[NodeId, ...]

@@ -15,6 +15,7 @@ from zkv.core.node.pipeline import Pipeline
 from zkv.core.raft.messages import (
     AppendRequest,
     Entry,
+    EntryKind,
     HardState,
     LogBatch,
     LogItem,
@@ -32,7 +33,6 @@ from zkv.ids import NodeId, ReplicaId, ShardId, Space
 
 FIRST = EntryId(1, 1)  # where a created replica's log starts: above 0, so that an empty learner needs a snapshot
 _SCAN_MS = 20  # how often all replicas are looked at for what is due
-_READY_ROUNDS = 3  # applying may make more ready; what is left waits for the next turn
 
 Address = tuple[NodeId, int]  # a node, and the incarnation that a message is meant for (rule 1)
 
@@ -181,11 +181,12 @@ class Host(Generic[M]):
         touched, self._touched = self._touched, []
         self._turn += 1
         for hosted in touched:
-            for _ in range(_READY_ROUNDS):
-                if hosted.frozen or hosted.gone or not (ready := hosted.replica.ready()):
-                    break
-                self._settle(hosted, ready)
-                wanted += [(hosted, member) for member in ready.snapshots]
+            again = True
+            while again and not hosted.frozen and not hosted.gone:
+                ready = hosted.replica.ready()
+                again = self._settle(hosted, ready)
+                if ready.snapshots:
+                    wanted += [(hosted, member) for member in ready.snapshots]
         for machine in self._unfinished.values():
             machine.finish(self.effects.changes)
         self._unfinished.clear()
@@ -221,7 +222,8 @@ class Host(Generic[M]):
             member = Member(member.replica, self._teachers.get(member.replica, NodeId("")), 0)
         self.effects.messages.setdefault((member.node, member.incarnation), []).append(message)
 
-    def _settle(self, hosted: Hosted[M], ready: Ready) -> None:
+    def _settle(self, hosted: Hosted[M], ready: Ready) -> bool:
+        """Do what the replica wants done. Returns whether more may be ready by that: its members have changed."""
         replica = hosted.replica
         if ready.entries or ready.hard_state:
             item = LogItem(
@@ -234,15 +236,18 @@ class Host(Generic[M]):
             if not self.pipeline.promise(promise):
                 self.send(*promise)
         if not ready.committed:
-            return
+            return False
         machine = hosted.machine
         assert machine is not None, "a learner got entries before its snapshot"
         for entry in ready.committed:
             self._apply(hosted, entry, self.effects.changes)
         self._unfinished[replica.id] = machine
         replica.applied_to(ready.committed[-1].index)
+        if not any(entry.kind == EntryKind.MEMBERSHIP for entry in ready.committed):
+            return False
         if not _belongs(replica.id, machine.info.membership):
             self.destroy(hosted)
+        return True
 
     def _shorten_tails(self) -> None:
         """Forget applied entries beyond the budget; who still needs them gets a snapshot."""

@@ -34,6 +34,7 @@ from zkv.ids import NodeId, ReplicaId
 
 MAP_ROW = b"m"
 _NOBODY = NodeId("")
+_NOTE_MS = 100
 _map_decoder = msgspec.msgpack.Decoder(MapSnapshot)
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -81,6 +82,7 @@ class Node:
         self._stored_version = (0, 0)
         self._map_asked_ms = -1_000_000
         self._leading = -1
+        self._note_at_ms = 0
 
     def load(self, recovered: Mapping[ReplicaId, RecoveredReplica], now_ms: int) -> None:
         """Take up what the folder holds, the last map among it. Raises LostState (see `Host.load`)."""
@@ -97,6 +99,9 @@ class Node:
         self.transfers.begin(now_ms)
         self.service.begin()
         self.census.give_up_late(now_ms)
+        if now_ms >= self._note_at_ms:
+            self._note_at_ms = now_ms + _NOTE_MS
+            self._note_leading()
         self._out.coordinator += self.registration.tick(now_ms, self.cluster, self.host.hosted.values())
         if self.follower.wants_snapshot and self.registration.registered and now_ms - self._map_asked_ms >= 500:
             self._map_asked_ms = now_ms
@@ -178,7 +183,6 @@ class Node:
             self.registration.dropped(shard, replica)
         self.host.destroyed.clear()
         self._store_map(effects)
-        self._note_leading()
         out, self._out = self._out, _Outbox()
         answers = self._answers(effects)
         self._forward(effects)

@@ -14,6 +14,7 @@ from zlib import crc32
 
 from zkv.core.node.host import Hosted
 from zkv.core.raft.messages import Entry, Member
+from zkv.core.raft.ready import EntryId
 from zkv.core.raft.replica import Role
 from zkv.core.shard.machine import ShardMachine
 from zkv.core.shard.rows import numbered_range
@@ -29,11 +30,7 @@ _LOOK_BACK = 200  # committed entries that a new leader is asked for
 class _Seen:
     """One replica in one life of its process, as of its last turn."""
 
-    term: int = 0
-    role: Role = Role.FOLLOWER
-    committed: int = 0
-    applied: int = 0
-    last: tuple[int, int] = (0, 0)
+    facts: tuple[int, Role, int, int, EntryId]  # term, role, committed, applied, last
     voters: tuple[Member, ...] = ()
 
 
@@ -47,6 +44,7 @@ class _Group:
     committed: dict[int, tuple[int, int]] = field(default_factory=dict)  # index -> term, and in which term it was seen
     highest: int = 0
     first_commits: dict[int, int] = field(default_factory=dict)  # term -> when its leader first committed anything
+    latest_commit: int = 0  # the last of those terms
 
 
 class Checkers:
@@ -57,52 +55,57 @@ class Checkers:
         self._world = world
         self._nodes = {node.name: node for node in nodes}
         self._groups: dict[ShardId, _Group] = {}
-        self._seen: dict[tuple[str, int, ReplicaId], _Seen] = {}
+        self._seen: dict[tuple[str, int], dict[ReplicaId, _Seen]] = {}
         self._map_versions: dict[tuple[str, int], tuple[int, int]] = {}
 
     def after_turn(self, process: SimNode) -> None:
         """Look at a node that has just ended a turn."""
+        lives = self._seen.setdefault((process.name, process.starts), {})
         for hosted in process.node.host.hosted.values():
             replica = hosted.replica
-            key = (process.name, process.starts, replica.id)
-            seen = self._seen.get(key)
+            facts = (replica.term, replica.role, replica.committed, replica.applied, replica.last)
+            seen = lives.get(replica.id)
             if seen is None:
-                seen = self._seen[key] = _Seen(applied=replica.start.index, last=(replica.start.index, 0))
-            self._look(process, hosted, seen)
+                seen = lives[replica.id] = _Seen((0, Role.FOLLOWER, 0, replica.start.index, replica.start))
+            if facts != seen.facts:
+                self._look(process, hosted, seen)
+                seen.facts = facts
+                seen.voters = replica.membership.voters
+            if replica.role is Role.LEADER and self._groups[hosted.shard].latest_commit > replica.term:
+                self._check_lease(process, hosted)
         self._check_map(process)
 
     def _look(self, process: SimNode, hosted: Hosted[ShardMachine], seen: _Seen) -> None:
         replica = hosted.replica
         group = self._groups.setdefault(hosted.shard, _Group())
-        self._check(replica.term >= seen.term, f"{process.name}: the term of {hosted.shard} fell to {replica.term}")
-        if tuple(replica.last) != seen.last or replica.term != seen.term:
-            self._check_entries(process, hosted, group, seen)
+        term, role, committed, applied, last = seen.facts
+        self._check(replica.term >= term, f"{process.name}: the term of {hosted.shard} fell to {replica.term}")
+        if replica.last != last or replica.term != term:
+            self._check_entries(process, hosted, group, min(last.index, committed))
         if replica.role is Role.LEADER:
-            if seen.role is not Role.LEADER or seen.term != replica.term:
+            if role is not Role.LEADER or term != replica.term:
                 self._check_leader(process, hosted, group)
-            if replica.committed > seen.committed:
+            if replica.committed > committed:
                 self._check_majority(process, hosted, group, seen)
-            if replica.holds_lease():
-                overtaken = [
-                    term
-                    for term, at_us in group.first_commits.items()
-                    if term > replica.term and at_us < process.read_us
-                ]
-                what = f"shard {hosted.shard}: {process.name} holds a lease of term {replica.term}, overtaken by terms"
-                self._check(not overtaken, f"{what} {overtaken}")
-        if replica.committed > seen.committed:
-            self._note_commit(hosted, group, seen)
-        if replica.applied > seen.applied:
-            self._check_applied(process, hosted, group, seen)
-        seen.term, seen.role, seen.committed = replica.term, replica.role, replica.committed
-        seen.applied, seen.last = replica.applied, (replica.last.index, replica.last.term)
-        seen.voters = replica.membership.voters
+        if replica.committed > committed:
+            self._note_commit(hosted, group, committed)
+        if replica.applied > applied:
+            self._check_applied(process, hosted, group, applied)
 
-    def _check_entries(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group, seen: _Seen) -> None:
+    def _check_lease(self, process: SimNode, hosted: Hosted[ShardMachine]) -> None:
+        """Who answers by a lease is not overtaken; it counts from the clock reading that the turn went by."""
+        replica = hosted.replica
+        if not replica.holds_lease():
+            return
+        commits = self._groups[hosted.shard].first_commits
+        later = [term for term, at_us in commits.items() if term > replica.term and at_us < process.read_us]
+        what = f"shard {hosted.shard}: {process.name} holds a lease of term {replica.term}, overtaken by terms {later}"
+        self._check(not later, what)
+
+    def _check_entries(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group, first: int) -> None:
         """Log matching: by induction it is enough that an entry's content and its predecessor's term never differ."""
         replica = hosted.replica
-        first = min(seen.last[0], seen.committed, replica.last.index)
-        first = max(first, replica.start.index)
+        first = max(min(first, replica.last.index), replica.start.index)
         before = replica.term_at(first) or 0
         for entry in replica.suffix(first):
             content = (entry.kind, crc32(entry.payload), before)
@@ -133,6 +136,7 @@ class Checkers:
         """
         replica = hosted.replica
         group.first_commits.setdefault(replica.term, self._world.now_us)
+        group.latest_commit = max(group.latest_commit, replica.term)
         index, term = replica.committed, replica.term_at(replica.committed)
         told = []
         for voters in (replica.membership.voters, seen.voters):
@@ -148,9 +152,9 @@ class Checkers:
         machine = self._nodes[node].machine
         return any(_holds(folder, replica, index, term) for folder in (machine.folder, *machine.lost))
 
-    def _note_commit(self, hosted: Hosted[ShardMachine], group: _Group, seen: _Seen) -> None:
+    def _note_commit(self, hosted: Hosted[ShardMachine], group: _Group, before: int) -> None:
         replica = hosted.replica
-        for index in range(max(seen.committed, replica.start.index) + 1, replica.committed + 1):
+        for index in range(max(before, replica.start.index) + 1, replica.committed + 1):
             term = replica.term_at(index)
             if term is None:
                 continue
@@ -161,9 +165,9 @@ class Checkers:
             self._check(known is None or known[0] == term, f"{what}, and of term {known[0] if known else 0}")
         group.highest = max(group.highest, replica.committed)
 
-    def _check_applied(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group, seen: _Seen) -> None:
+    def _check_applied(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group, before: int) -> None:
         replica = hosted.replica
-        entries: tuple[Entry, ...] = replica.suffix(seen.applied)
+        entries: tuple[Entry, ...] = replica.suffix(before)
         for entry in entries:
             if entry.index > replica.applied:
                 break

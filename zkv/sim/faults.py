@@ -62,7 +62,7 @@ def draw(rng: Random) -> Swarm:
     disk = DiskSpeed(flush_us=rng.choice([100, 700, 5_000, 20_000]))
     # Two clocks may differ by LEASE_DRIFT_MS over LEASE_MS, 10 %.
     drift = 0.04 if "drift" in kinds else 0.0001
-    every_us = {kind: int(rng.choice([0.7, 2, 5]) * SECOND) for kind in _STRIKING}
+    every_us = {kind: int(rng.choice([0.25, 0.7, 2, 5]) * SECOND) for kind in _STRIKING}
     every_us["kill all"] *= 4
     every_us["lost disk"] *= 3
     return Swarm(kinds, weather, disk, drift, every_us)

@@ -26,7 +26,7 @@ def leaders_of(placed: tuple[Owners, ...]) -> Counter[str]:
     return Counter(owners[0] for owners in placed)
 
 
-@pytest.mark.parametrize(("nodes", "each"), [(1, 12), (2, 6), (3, 4), (4, 3), (6, 2), (12, 1)])
+@pytest.mark.parametrize(("nodes", "each"), [(1, 6), (2, 3), (3, 2), (6, 1)])
 def test_the_default_table_is_led_evenly_by_any_usual_number_of_nodes(nodes: int, each: int) -> None:
     placed = place(hash_table(), nodes_named(nodes), {})
     assert len(placed) == DEFAULT_SHARDS

@@ -94,6 +94,7 @@ class Town:
         self.sent: list[tuple[str, Message]] = []  # orders and answers to nodes
         self.events: list[str] = []
         self.on_order: Callable[[FakeNode, Message], bool] = lambda node, order: True
+        self.electing = True
         self._incarnation = 1000
         self.start_coordinator()
         for name in names:
@@ -107,6 +108,7 @@ class Town:
         self.coordinator = Coordinator(
             self.state, rng=self.rng, now_ms=self.now_ms, coordinators=("c:1",), publishers=("c:2",)
         )
+        self.coordinator.first_shards = 12
         self.coordinator.start_leading()
 
     def join(self, name: str, **parts: object) -> FakeNode:
@@ -145,7 +147,8 @@ class Town:
         self.now_ms += ms
         self.coordinator.tick(self.now_ms)
         for group in self.groups.values():
-            group.elect(self.is_alive)
+            if self.electing:
+                group.elect(self.is_alive)
         for node in list(self.nodes.values()):
             if node.alive and not node.refused:
                 for message in self._words_of(node):
@@ -215,8 +218,10 @@ class Town:
         return m.ShardReport(replica, info, info.leader == replica, applied=1, rows=-1, bytes=-1)
 
     def _commit(self) -> None:
-        """The group of one: what is proposed is committed, durable and applied."""
+        """The group of one: what is proposed is committed, durable and applied, until there is nothing more to say."""
+        first = len(self.commands)
         while payloads := self.coordinator.propose():
+            assert len(self.commands) - first < 20, "the coordinator never comes to rest"
             (payload,) = payloads
             command = decode_command(payload)
             self.rows.apply(self.state.changes(command))

@@ -60,6 +60,7 @@ class Coordinator:
         state.map.publishers = publishers
         self.state = state
         self.name = name
+        self.first_shards = 0  # of the default table; 0: as many as any hash table
         self.balance = LeaderBalance()
         self.liveness = Liveness(now_ms, now_ms)
         self.reports = Reports()
@@ -244,7 +245,7 @@ class Coordinator:
             self.tables.draft(draft, up)
         elif self._is_time_for_default(up):
             replicas = min(DEFAULT_REPLICAS, len(up))
-            request = m.CreateTable(0, 0, DEFAULT_TABLE, Partitioner.HASH, replicas, 0)
+            request = m.CreateTable(0, 0, DEFAULT_TABLE, Partitioner.HASH, replicas, self.first_shards)
             draft_table(draft, request, requested_ranges(request), up)
 
     def _is_time_for_default(self, up: list[NodeInfo]) -> bool:

@@ -13,7 +13,7 @@ from zkv.bench.load import Result, Workload, run_load
 from zkv.cli import options as o
 from zkv.cli.render import note, print_json
 
-app = typer.Typer(help="Measure a cluster, or the bare ceiling of this machine.")
+app = typer.Typer()
 
 OutstandingOption = Annotated[
     list[int] | None,

@@ -65,15 +65,6 @@ def human_bytes(count: int) -> str:
     return f"{size:.1f} TiB"
 
 
-def key_text(data: bytes) -> str:
-    """A key as people read it: its text, or `0x...` where it is no printable UTF-8."""
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        return "0x" + data.hex()
-    return text if text.isprintable() else "0x" + data.hex()
-
-
 def row_json(key: bytes, value: bytes | None) -> dict[str, object]:
     """A row as a JSON object: text, or base64 where it is no UTF-8; the value is null where there is none."""
     shown: dict[str, object] = dict(json_field("key", key))

@@ -55,7 +55,7 @@ class Restarter:
             if self._stopping:
                 break
             if not exits.may_restart(status):
-                log.warning("%s; not started again until the whole is", _ending(status))
+                log.warning("%s; not started again: mend it, then stop all and start again", _ending(status))
                 self._pause(None)
                 return status
             pause_s = next_pause_s(pause_s, time.monotonic() - begun)

@@ -1,0 +1,86 @@
+"""The command line as such: help, usage, exit codes, and what it costs to start. No cluster is needed."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from zkv import errors
+from zkv.cli import main
+from zkv.cli.main import EXIT_CODES, run
+
+COMMANDS = (
+    "put get delete incr mput mget scan import export tables status nodes shards locate ring coordinator node bench"
+).split()
+GROUPED = ["table create", "table drop", "table show", "map watch", "bench ceiling"]
+
+
+def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert run([*command.split(), "--help"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *GROUPED])
+def test_every_command_explains_itself_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"Example: zkv {command}" in help_of(command, capsys)
+
+
+def test_help_lists_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = help_of("", capsys)
+    words = set(shown.split())
+    assert [command for command in [*COMMANDS, "table", "map"] if command not in words] == []
+    assert "3 no such key" in shown
+
+
+def test_no_word_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Usage: zkv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("put", "Missing argument 'KEY'."),
+        ("put key", "a put needs VALUE or --file, one of them"),
+        ("frobnicate", "No such command 'frobnicate'."),
+        ("get key --colour", "No such option: --colour"),
+        ("get key --timeout never", "Invalid value for '--timeout'"),
+        ("mput a 1 b", "the last key, 'b', has no value"),
+        ("get key --address nowhere", "an address is HOST:PORT, not 'nowhere'"),
+        ("import no-such-file.tsv --address 127.0.0.1:1", "no-such-file.tsv: No such file or directory"),
+    ],
+)
+def test_wrong_use_is_one_line_on_stderr(words: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run(words.split())
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
+    assert shown.err.startswith(f"zkv: {line}")
+    assert code == (1 if words.startswith("import") else 2)
+
+
+def test_nobody_at_the_address_is_exit_code_4(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("get key --address 127.0.0.1:1 --timeout 0.2".split()) == 4
+    assert capsys.readouterr().err.startswith("zkv: no success within 0.2 s: no answer from 127.0.0.1:1")
+
+
+def test_every_error_has_an_exit_code() -> None:
+    known = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.ZkvError)}
+    assert set(EXIT_CODES) == known
+
+
+def test_settings_that_cannot_be_are_named_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "node --id n/1 --data /tmp --listen 1.2.3.4 --join , --weight 0".split()
+    assert run(words) == 1
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    for part in ("--id 'n/1'", "--listen '1.2.3.4' is not HOST:PORT", "--join names no coordinator", "--weight 0.0"):
+        assert part in shown
+
+
+def test_the_command_loads_neither_the_engine_nor_what_only_prints() -> None:
+    """What a `zkv get` pays before it asks: no RocksDB, no rich, no honcho, no pytest."""
+    code = "import sys, zkv.cli.main; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert main.__name__.partition(".")[0] in loaded
+    assert loaded & {"rocksdict", "sqlite3", "rich", "honcho", "pytest", "hypothesis", "numpy"} == set()

@@ -301,8 +301,11 @@ def test_a_replica_that_its_node_no_longer_holds_is_replaced_on_the_same_folder(
     lost = next(iter(node.replicas))
     shard = node.replicas.pop(lost)
     town.restart("n3")
+    town.sent.clear()
     town.run_until(lambda: bool(town.state.operators))
     town.run_until(lambda: not town.state.operators)
+    assert town.orders_to("n3", m.CreateReplica) == []
+    assert lost not in node.replicas
     voters = town.state.map.shards[shard].membership.voters
     assert lost not in {own.replica for own in voters}
     assert {own.node for own in voters} == {"n1", "n2", "n3"}
@@ -371,11 +374,14 @@ def test_a_report_without_a_leader_hides_nobody() -> None:
 
 def test_a_table_is_done_only_when_each_shard_has_a_leader() -> None:
     town = serving()
+    town.electing = False
     town.ask(create(1, "t", shards=6))
-    assert town.answer_to(1) is None
     assert {info.state for info in town.shards_of("t")} == {ShardState.CREATING}
-    while town.answer_to(1) is None:
-        town.turn()
+    town.run(1_000)
+    assert {info.state for info in town.shards_of("t")} == {ShardState.ACTIVE}
+    assert town.answer_to(1) is None
+    town.electing = True
+    town.run(100)
     assert town.serves("t")
     assert town.answer_to(1) == m.AdminDone(1, town.state.map.version)
     assert len(town.shards_of("t")) == 6

@@ -57,6 +57,11 @@ def numbers(cluster: FakeCluster) -> list[tuple[bytes, int, int]]:
     return [(group.client, group.first, group.first + len(group.operations) - 1) for _, group in cluster.groups()]
 
 
+def answers(cluster: FakeCluster, *given: Answer) -> Answers:
+    """A frame of answers, as a node sends it."""
+    return Answers(cluster.version, NodeId("n1"), given)
+
+
 @pytest.fixture
 def cluster() -> FakeCluster:
     return FakeCluster(shards=3)
@@ -397,6 +402,24 @@ def test_abandoned_requests_end_with_what_is_known_of_them(cluster: FakeCluster)
     assert cluster.router.awaited == 0
 
 
-def answers(cluster: FakeCluster, *given: Answer) -> Answers:
-    """A frame of answers, as a node sends it."""
-    return Answers(cluster.version, NodeId("n1"), given)
+def test_a_write_that_cannot_have_happened_is_not_held_back_by_one_that_may_have(cluster: FakeCluster) -> None:
+    one, two = cluster.keys_in(1, 2)
+    cluster.result(ops.get(one))
+    cluster.fault = lose(EATEN, times=1)
+    doubtful = cluster.ask(ops.increment(one))
+    cluster.run(for_ms=0)
+    cluster.fault = in_turn(lose(EATEN), refuse(Reason.UNAVAILABLE))
+    sure = cluster.ask(ops.increment(two))
+    cluster.run(for_ms=10)
+
+    def expired_once(address: str, group: Group) -> Answer | None:
+        if not isinstance(group, WriteGroup) or group.client != numbers(cluster)[0][0]:
+            return None
+        return Refused(group.id, Reason.SESSION_EXPIRED, 2 if group.retry else 0, "forgotten", floor=group.client[:6])
+
+    cluster.fault = expired_once
+    cluster.lead(1, "n2")  # both are sent again in one turn, under consecutive numbers
+    cluster.run(doubtful, sure)
+    assert isinstance(doubtful.outcome, errors.Unavailable)
+    assert doubtful.outcome.effect == "unknown"
+    assert sure.outcome == 1

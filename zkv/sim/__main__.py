@@ -29,7 +29,7 @@ def main() -> int:
         if given.json:
             print(json.dumps(report.as_dict()))  # noqa: T201
         elif report.result != "passed" or given.runs == 1:
-            print("\n".join(report.lines()))  # noqa: T201
+            print("\n".join(report.lines()), flush=True)  # noqa: T201
         if failed and not given.keep_going:
             break
     minutes = (time.monotonic() - began) / 60

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from zkv.core.raft.replica import Role
+from zkv.ids import ShardId
 from zkv.sim.disk import DiskSpeed, Folder
 from zkv.sim.network import CALM, Network
 from zkv.sim.processes import COORDINATOR, Machine, SimCoordinator, SimNode
@@ -60,22 +61,29 @@ class Cluster:
         """That node's disk is lost; it must be dead."""
         node.lose_disk(self._rng.getrandbits(62))
 
-    def may_lose_disk(self, node: SimNode) -> bool:
-        """Whether no shard would then have lost more than one of its voters' disks, those not yet replaced counted."""
-        folders = {other.name: other.machine.folder.incarnation for other in self.nodes if other is not node}
-        told = [
-            hosted.replica.membership
-            for other in self.nodes
-            if other.alive
-            for hosted in other.node.host.hosted.values()
-            if hosted.replica.role is Role.LEADER
-        ]
-        shards = {shard for other in self.nodes if other.alive for shard in other.node.host.hosted}
-        for membership in told:
-            kept = sum(folders.get(voter.node) == voter.incarnation for voter in membership.voters)
-            if len(membership.voters) < 3 or kept < len(membership.voters) - 1:
-                return False
-        return len(told) == len(shards) and bool(told)
+    def may_lose_a_disk(self) -> bool:
+        """Whether every shard has three voters or more, none on a disk lost before, and no change under way.
+
+        Between the promotion of a fresh replica and the removal of the lost one a group of three needs three of four
+        voters: whoever loses the fresh one's disk just then stops the shard for good, and nothing promises otherwise.
+        """
+        folders = {other.name: other.machine.folder.incarnation for other in self.nodes}
+        led: set[ShardId] = set()
+        shards: set[ShardId] = set()
+        for other in self.nodes:
+            if other.alive:
+                shards |= other.node.host.hosted.keys()
+        for other in self.nodes:
+            for hosted in other.node.host.hosted.values() if other.alive else ():
+                members = hosted.replica.membership
+                if hosted.replica.role is not Role.LEADER:
+                    continue
+                if len(members.voters) < 3 or members.learners:
+                    return False
+                if any(folders[voter.node] != voter.incarnation for voter in members.voters):
+                    return False
+                led.add(hosted.shard)
+        return led == shards and bool(led)
 
     def _machine(self) -> Machine:
         disk = self._disk

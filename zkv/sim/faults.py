@@ -177,7 +177,7 @@ class Trouble:
 
     def _lose_disk(self) -> str:
         node = self._rng.choice(self._cluster.nodes)
-        if not self._cluster.may_lose_disk(node):
+        if not self._cluster.may_lose_a_disk():
             return ""
         node.kill()
         self._cluster.empty_folder(node)

@@ -57,6 +57,16 @@ NAMES: dict[str, Callable[[Names, Names], Names]] = {
 }
 
 
+class HastyDisk(Disk):
+    """Never flushes. For what comes before and after the moment that a test is about, where nobody cuts the power."""
+
+    def flush(self, file: int) -> None:
+        return
+
+    def flush_folder(self, folder: Path) -> None:
+        return
+
+
 class PowerDisk(Disk):
     """Does everything for real, and keeps account. Raises PowerCut instead of call number `cut_at`."""
 

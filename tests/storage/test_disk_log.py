@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.storage.powercut import HastyDisk
 from zkv.core.raft.messages import Entry, HardState, LogBatch, LogItem
 from zkv.ids import ReplicaId
 from zkv.storage import recovery
@@ -26,7 +27,7 @@ def batch(index: int, *, replica: ReplicaId = ONE, term: int = 1, size: int = 60
 
 
 def opened(folder: Path, disk: Disk | None = None) -> tuple[Log, Recovered]:
-    return Log.open(folder, segment_bytes=SEGMENT, disk=disk)
+    return Log.open(folder, segment_bytes=SEGMENT, disk=disk or HastyDisk())
 
 
 def held(folder: Path) -> dict[ReplicaId, RecoveredReplica]:
@@ -67,7 +68,7 @@ def rewritten(held: dict[ReplicaId, RecoveredReplica], *, start: int) -> LogBatc
 
 
 def test_what_was_written_is_there_again_across_many_segments(tmp_path: Path) -> None:
-    log = filled(tmp_path)
+    log, _ = Log.open(tmp_path, segment_bytes=SEGMENT)
     for index in range(1, 120):
         log.write(log.encode(LogBatch((*batch(index).items, *batch(index, replica=TWO, term=3).items))))
     log.close()

@@ -32,8 +32,10 @@ SNAPSHOT_CREDIT_CHUNKS = 8
 
 # Answers and memory of a node.
 WAITING_BYTES_PER_NODE_MAX = 64 * 1024 * 1024  # requests taken and not answered; above it: Overloaded
-PEER_QUEUE_MESSAGES = 10_000
-CLIENT_QUEUE_MESSAGES = 10_000
+ANSWER_BYTES_PER_TURN_MAX = 1024 * 1024  # rows for one client; one answer alone may be larger
+DRAIN_BYTES_MAX = 16 * 1024 * 1024  # taken from one socket in one turn
+PEER_QUEUE_MESSAGES = 10_000  # a window bounds their bytes (INFLIGHT_BYTES_PER_PEER_MAX)
+CLIENT_QUEUE_MESSAGES = 512  # answers that wait for one client to read; what does not fit is dropped, and asked again
 
 # Time, in milliseconds.
 HEARTBEAT_MS = 100

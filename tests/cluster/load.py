@@ -42,6 +42,7 @@ class CheckedLoad:
         self, address: str, *, outstanding: int = 64, clients: int = 4, readers: int = 16, tag: str = ""
     ) -> None:
         self.findings = Findings()
+        self.tag = tag
         self._address = address
         self._clients = clients
         self._puts = [Key(b"put-%s-%d" % (tag.encode(), number)) for number in range(outstanding // 2)]

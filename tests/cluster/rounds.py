@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from tests.cluster.load import CheckedLoad
+from tests.cluster.waits import wait_until_whole
 from zkv.testing import Cluster
 
 WITHIN_S = 2.0
@@ -18,7 +19,7 @@ PAUSE_S = 5.0
 
 def follower(cluster: Cluster, load: CheckedLoad) -> None:
     """Kill a node that does not lead the first counter's shard, and start it again."""
-    leader = cluster.leader_of("counter--0")
+    leader = cluster.leader_of(f"counter-{load.tag}-0")
     victim = next(name for name in cluster.names if name.startswith("node") and name != leader)
     cluster.kill(victim)
     load.wait_until_all_advanced()
@@ -27,7 +28,7 @@ def follower(cluster: Cluster, load: CheckedLoad) -> None:
 
 def leader(cluster: Cluster, load: CheckedLoad) -> None:
     """Kill the node that leads the first counter's shard, and start it again."""
-    victim = cluster.leader_of("counter--0")
+    victim = cluster.leader_of(f"counter-{load.tag}-0")
     cluster.kill(victim)
     load.wait_until_all_advanced()
     cluster.start(victim)
@@ -51,7 +52,7 @@ def everything(cluster: Cluster, load: CheckedLoad) -> None:
 
 def pause(cluster: Cluster, load: CheckedLoad) -> None:
     """Stop the leader with SIGSTOP for longer than any lease, then let it go on."""
-    victim = cluster.leader_of("counter--0")
+    victim = cluster.leader_of(f"counter-{load.tag}-0")
     cluster.pause(victim)
     load.wait_until_all_advanced()
     end = time.monotonic() + PAUSE_S
@@ -71,6 +72,7 @@ KINDS: dict[str, Callable[[Cluster, CheckedLoad], None]] = {
 
 def run_round(cluster: Cluster, load: CheckedLoad, kind: str) -> float:
     """One round; returns the longest request in seconds."""
+    wait_until_whole(cluster)
     load.begin_round()
     KINDS[kind](cluster, load)
     load.wait_until_all_advanced()

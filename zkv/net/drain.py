@@ -2,14 +2,19 @@
 
 import zmq
 
+from zkv.limits import DRAIN_BYTES_MAX
 from zkv.net.sockets import DRAIN_MAX, MORE_NOW, NOW
 
 Socket = zmq.Socket[bytes]
 
 
 def drain_router(socket: Socket) -> list[tuple[bytes, bytes]]:
-    """(routing id, body) of each message that is there, DRAIN_MAX at most. What has more frames than one is dropped."""
+    """(routing id, body) of each message that is there, DRAIN_MAX and DRAIN_BYTES_MAX at most.
+
+    What has more frames than a routing id and a body is dropped.
+    """
     taken: list[tuple[bytes, bytes]] = []
+    size = 0
     recv = socket.recv
     try:
         for _ in range(DRAIN_MAX):
@@ -18,7 +23,11 @@ def drain_router(socket: Socket) -> list[tuple[bytes, bytes]]:
             if frame.more:
                 _skip_rest(socket)
                 continue
-            taken.append((peer, frame.bytes))
+            body = frame.bytes
+            taken.append((peer, body))
+            size += len(body)
+            if size > DRAIN_BYTES_MAX:
+                break
     except zmq.Again:
         pass
     return taken

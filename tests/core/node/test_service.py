@@ -157,6 +157,24 @@ def test_all_three_lose_power_and_nothing_that_was_acknowledged_is_lost(trio: Tr
     assert [row.value if row else None for row in found] == [b"v"] * 20 + [b"1"]
 
 
+def test_what_was_not_known_to_be_committed_is_not_applied_at_a_restart(trio: Trio) -> None:
+    old = trio.leader()
+    trio.answer(old, write(1, Put(b"k", b"first")))
+    for other in trio.others(old):
+        trio.cut(old, other)
+    trio.ask(old, write(2, Put(b"k", b"never committed")))
+    trio.run(lambda: any(trio.leads(name) for name in trio.others(old)))
+    new = next(name for name in trio.others(old) if trio.leads(name))
+    trio.crash(old)
+    trio.pass_ms(50)
+    stored = [value for key, value in dump(trio, old) if key == b"rk"]
+    assert [value[9:] for value in stored] == [b"first"]
+    trio.answer(new, write(3, Put(b"k", b"second")))
+    trio.heal()
+    trio.pass_ms(1_000)
+    assert dump(trio, old) == dump(trio, new)
+
+
 def test_a_follower_beyond_the_leaders_tail_gets_a_snapshot(trio: Trio) -> None:
     leader = trio.leader()
     away = trio.others(leader)[0]

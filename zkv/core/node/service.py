@@ -40,6 +40,7 @@ from zkv.ids import NodeId, ShardId
 
 _SWEEP_MS = 50
 _EVICT_MS = 1_000
+_NEXT_TURN_MS = 5
 _NOBODY_YET_MS = 50  # a client's pause when a shard has no leader
 
 
@@ -57,6 +58,7 @@ class Service:
         self._queues: dict[ShardId, Queue] = {}
         self._dirty: dict[ShardId, Queue] = {}
         self._waiting_bytes = 0
+        self._sent_bytes: dict[Route, int] = {}  # of rows, in this turn
         self._sweep_at = 0
         self._evict_at = 0
 
@@ -165,13 +167,16 @@ class Service:
             page = machine.scan(group)
             self._answer(route, page if stale_ms < 0 else msgspec.structs.replace(page, stale_ms=stale_ms))
             return
-        rows = machine.read(group.keys)
-        if rows is None:
-            self.refuse(
-                group, route, Reason.TOO_LARGE, "the rows are too many bytes for one answer; ask for fewer keys"
-            )
-            return
-        self._answer(route, Values(group.id, rows, stale_ms))
+        rows, size = machine.read(group.keys)
+        sent = self._sent_bytes.get(route, 0)
+        if size > limits.BATCH_BYTES_MAX:
+            self.refuse(group, route, Reason.TOO_LARGE, "the rows are too many bytes for one answer")
+        elif sent and sent + size > limits.ANSWER_BYTES_PER_TURN_MAX:
+            detail = "this turn has as much for this client as one may have"
+            self._answer(route, Refused(group.id, Reason.OVERLOADED, EFFECT_NONE, detail, retry_ms=_NEXT_TURN_MS))
+        else:
+            self._sent_bytes[route] = sent + size
+            self._answer(route, Values(group.id, rows, stale_ms))
 
     def _pass_on(self, group: Group, route: Route, leader: NodeId, news: ShardInfo | None, *, pass_on: bool) -> None:
         if leader and leader != self.me and pass_on:
@@ -191,6 +196,7 @@ class Service:
     def begin(self) -> None:
         """First thing in a turn, after the clock: reads whose round was answered, what is late, sessions to evict."""
         now_ms = self._host.now_ms
+        self._sent_bytes.clear()
         for shard, queue in list(self._queues.items()):
             if not queue:
                 del self._queues[shard]

@@ -43,7 +43,6 @@ Partition = Callable[[bytes], bytes]  # user key -> partition key of the shard's
 ROW_HEADER_BYTES = 9  # version (8, big-endian), flags (1, zero)
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _INTEGER_BYTES_MAX = 20
-_UNMEASURED_KEYS = limits.BATCH_BYTES_MAX // limits.VALUE_BYTES_MAX  # so few cannot be too many bytes
 _membership = msgspec.msgpack.Decoder(Membership)
 _evict = msgspec.msgpack.Decoder(Evict)
 
@@ -116,13 +115,12 @@ class ShardMachine:
             records.Applied(self.applied.index, self.applied.term, self.counter, self.sessions.floor)
         )
 
-    def read(self, keys: tuple[bytes, ...]) -> tuple[Row | None, ...] | None:
-        """The rows under these user keys, as of the last finished turn; None if they are too many bytes at once."""
+    def read(self, keys: tuple[bytes, ...]) -> tuple[tuple[Row | None, ...], int]:
+        """The rows under these user keys, as of the last finished turn, and their bytes."""
         get, partition, prefix = self._rows.get, self.partition, self._prefix
         found = [get(prefix + partition(key)) for key in keys]
-        if len(keys) > _UNMEASURED_KEYS and sum([len(row) for row in found if row]) > limits.BATCH_BYTES_MAX:
-            return None
-        return tuple([stored if stored is None else unpack_row(stored) for stored in found])
+        size = sum([len(stored) for stored in found if stored])
+        return tuple([stored if stored is None else unpack_row(stored) for stored in found]), size
 
     def scan(self, group: ScanGroup) -> Page:
         """One page, as of the last finished turn, within the shard's own range."""

@@ -195,3 +195,26 @@ def test_the_map_is_asked_for_once_by_a_client_of_one_address(cluster: FakeClust
     for number in range(100):
         cluster.result(ops.put(b"k%d" % number, b"v"))
     assert cluster.count(MapRequest) == 1
+
+
+def test_a_request_is_for_one_call(cluster: FakeCluster) -> None:
+    request = ops.increment("k")
+    assert cluster.result(request) == 1
+    assert isinstance(cluster.result(request), errors.InvalidRequest)
+    assert len(cluster.effects) == 1
+
+
+def test_what_waits_in_the_client_ends_by_its_deadline_too(cluster: FakeCluster) -> None:
+    cluster.result(ops.get("warm"))
+    cluster.deaf |= {"n1:1", "n2:1", "n3:1"}
+    began_ms = cluster.now_ms
+    calls = [
+        cluster.ask(ops.put(b"k%d" % number, b"v"), timeout_ms=1_000 + number % 100)
+        for number in range(limits.WINDOW_SEQUENCES + 500)
+    ]
+    cluster.run(*calls)
+    sent = {operation.key for _, group in cluster.groups() for operation in group.operations}
+    effects = {b"k%d" % number: call.outcome.effect for number, call in enumerate(calls)}
+    assert {key for key, effect in effects.items() if effect == "unknown"} == sent
+    assert set(effects.values()) == {"unknown", "none"}
+    assert all(call.ended_ms - began_ms <= 1_110 + number % 100 for number, call in enumerate(calls))

@@ -80,6 +80,10 @@ class Atlas:
         source, self._source = self._source, ""
         return self._asked, source
 
+    def unsent(self, now_ms: int) -> None:
+        """The request that was just made could not leave: another soon."""
+        self._due_ms = now_ms + GRACE_MS
+
     def arrived(self, answer: MapAnswer, now_ms: int) -> None:
         """Somebody's whole map."""
         self.answered = max(self.answered, answer.id)

@@ -44,7 +44,7 @@ class Dispatch:
         if not (lane.again or lane.fresh or lane.reads):
             return
         reads, lane.reads = lane.reads, []
-        groups = lane.cut_again() + lane.cut_fresh(self._sessions.current) + lane.cut_reads(reads)
+        groups = lane.cut_again() + lane.cut_fresh(self._sessions.current, now_ms) + lane.cut_reads(reads)
         self._send(lane, groups, now_ms, anywhere=False)
 
     def _send(self, lane: Lane, groups: list[list[Part]], now_ms: int, *, anywhere: bool) -> None:

@@ -68,12 +68,12 @@ class Lane:
             size += part.size
         return groups
 
-    def cut_fresh(self, session: Session) -> list[list[Part]]:
-        """Groups of writes that get their numbers now. What finds no room in the window stays."""
+    def cut_fresh(self, session: Session, now_ms: int) -> list[list[Part]]:
+        """Groups of writes that get their numbers now. What finds no room in the window, or is late, stays."""
         fresh, groups = self.fresh, []
         room = session.room()
         while fresh and room > 0:
-            group, count = self._fill(room)
+            group, count = self._fill(room, now_ms)
             if not group:
                 break
             room -= count
@@ -109,7 +109,7 @@ class Lane:
             last = None if part.alone else kind
         return groups
 
-    def _fill(self, room: int) -> tuple[list[Part], int]:
+    def _fill(self, room: int, now_ms: int) -> tuple[list[Part], int]:
         """The next group of new writes, and how many operations it holds, at most `room`."""
         fresh = self.fresh
         group: list[Part] = []
@@ -119,6 +119,8 @@ class Lane:
             if part.done:
                 fresh.popleft()
                 continue
+            if part.request.deadline_ms <= now_ms:
+                break  # it ends in the next sweep, which is near, and is not sent before
             more = len(part.items)
             if more > room - count and not group and room > 0:
                 fresh.insert(1, part.cut(room))  # never starved by smaller ones that would fit

@@ -14,7 +14,8 @@ from zkv.ids import NodeId
 
 FORWARD_MS: Final = 1_000
 SILENT_MS: Final = 3_000  # a link that says nothing for so long is connected anew
-_SMOOTHING: Final = 0.1
+_SLOWER: Final = 0.5  # the share of a difference that is believed at once
+_FASTER: Final = 0.1
 
 
 class Target(NamedTuple):
@@ -44,8 +45,9 @@ class Peer:
         return self.connected and self.away_since is None and not self.fault
 
     def took(self, round_trip_ms: int) -> None:
-        """An answer came after so long."""
-        self.usual_ms += (round_trip_ms - self.usual_ms) * _SMOOTHING
+        """An answer came after so long. Slowness is believed sooner than speed: asking twice makes it worse."""
+        change = round_trip_ms - self.usual_ms
+        self.usual_ms += change * (_SLOWER if change > 0 else _FASTER)
 
 
 class Peers:

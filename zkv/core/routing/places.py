@@ -5,6 +5,7 @@ that is behind, so a fresh one is asked for before anybody is told NoSuchTable).
 """
 
 from itertools import groupby
+from typing import Final
 
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.partition import partition_of
@@ -20,6 +21,8 @@ from zkv.core.shard.commands import Put, PutIf
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.errors import InvalidRequest, NoSuchTable
 from zkv.ids import ShardId
+
+_SWEEP_MS: Final = 10  # so that a long queue whose parts are late one by one is not searched each millisecond
 
 
 class Places:
@@ -90,9 +93,8 @@ class Places:
             waiting += lane.waiting()
         late = [part for part in waiting if part.request.deadline_ms <= now_ms]
         self.unplaced = [entry for entry in self.unplaced if entry[0].request.deadline_ms > now_ms]
-        self.sweep_at = min(
-            [part.request.deadline_ms for part in waiting if part.request.deadline_ms > now_ms], default=NEVER
-        )
+        soonest = min([at for at in (part.request.deadline_ms for part in waiting) if at > now_ms], default=NEVER)
+        self.sweep_at = max(soonest, now_ms + _SWEEP_MS)
         return late
 
     def _enter(self, part: Part, info: ShardInfo | None) -> None:

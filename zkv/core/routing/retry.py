@@ -18,7 +18,7 @@ ATTEMPT_MS: Final = 400  # an attempt without an answer for so long is made agai
 ATTEMPT_MS_MAX: Final = 3_200
 HOPS_MAX: Final = 3  # re-routes at once, before a pause
 PAUSE_MS: Final = 25
-PAUSE_MS_MAX: Final = 200
+PAUSE_MS_MAX: Final = 120
 LAST_MS: Final = 20  # a first attempt so near the deadline would only turn effect "none" into "unknown"
 _SLOW_FACTOR: Final = 4  # times the usual round trip: a loaded node must not be asked everything twice
 
@@ -58,9 +58,9 @@ RULES: Final[dict[Reason, Rule]] = {
 
 
 def pause_ms(tries: int, hint_ms: int, rng: Rng) -> int:
-    """How long to wait before attempt `tries` + 1: doubling, bounded, jittered by half; at least the node's hint."""
-    base = min(PAUSE_MS_MAX, PAUSE_MS << min(tries, 8))
-    return max(hint_ms, 0) + base // 2 + rng.randrange(0, base // 2 + 1)
+    """How long to wait before attempt `tries` + 1: doubling, bounded, at least the node's hint, jittered by half."""
+    base = max(min(PAUSE_MS_MAX, PAUSE_MS << min(tries, 8)), 2 * hint_ms)
+    return base // 2 + rng.randrange(0, base // 2 + 1)
 
 
 def attempt_ms(usual_ms: float, lost: int) -> int:

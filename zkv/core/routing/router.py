@@ -25,7 +25,7 @@ from zkv.core.routing.peers import Peer, Peers
 from zkv.core.routing.places import Places
 from zkv.core.routing.retry import late
 from zkv.core.routing.session import Sessions
-from zkv.errors import ProtocolError, Timeout, Unavailable, ZkvError
+from zkv.errors import InvalidRequest, ProtocolError, Timeout, Unavailable, ZkvError
 
 CLOSED: Final = "the client was closed before an answer came"
 
@@ -58,9 +58,12 @@ class Router:
 
     def submit(self, request: Request[object], token: object, deadline_ms: int, now_ms: int) -> None:
         """Take a request; by its deadline `finished` has (token, result or error). It leaves with the next `take`."""
+        self._ledger.awaited += 1
+        if request.deadline_ms:
+            self._ledger.hand_back(token, InvalidRequest("a request is for one call: make another like it"))
+            return
         request.token = token
         request.deadline_ms = deadline_ms
-        self._ledger.awaited += 1
         if not isinstance(request, KeyRequest):
             assert isinstance(request, AdminRequest)
             self._desk.submit(request, now_ms)
@@ -142,6 +145,8 @@ class Router:
 
     def returned(self, address: str, message: Message, now_ms: int) -> None:
         """This message could not be sent: what it asks for has not been asked."""
+        if isinstance(message, m.MapRequest):
+            self.atlas.unsent(now_ms)
         if not isinstance(message, Requests):
             return
         for group in message.groups:

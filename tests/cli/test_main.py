@@ -10,9 +10,9 @@ from zkv import errors
 from zkv.cli import main
 from zkv.cli.main import EXIT_CODES, run
 
-COMMANDS = (
-    "put get delete incr mput mget scan import export tables status nodes shards locate ring coordinator node bench"
-).split()
+KEY_COMMANDS = ["put", "get", "delete", "incr", "mput", "mget", "scan", "import", "export"]
+CLUSTER_COMMANDS = ["tables", "status", "nodes", "shards", "locate", "ring", "coordinator", "node", "bench"]
+COMMANDS = KEY_COMMANDS + CLUSTER_COMMANDS
 GROUPED = ["table create", "table drop", "table show", "map watch", "bench ceiling"]
 
 
@@ -60,8 +60,10 @@ def test_wrong_use_is_one_line_on_stderr(words: str, line: str, capsys: pytest.C
 
 
 def test_nobody_at_the_address_is_exit_code_4(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("get key --address 127.0.0.1:1 --timeout 0.2".split()) == 4
-    assert capsys.readouterr().err.startswith("zkv: no success within 0.2 s: no answer from 127.0.0.1:1")
+    assert run(["get", "key", "--address", "127.0.0.1:1", "--timeout", "0.2"]) == 4
+    shown = capsys.readouterr().err
+    assert shown.startswith("zkv: no success within 0.2")
+    assert "no answer from 127.0.0.1:1; nothing was written" in shown
 
 
 def test_every_error_has_an_exit_code() -> None:
@@ -70,7 +72,7 @@ def test_every_error_has_an_exit_code() -> None:
 
 
 def test_settings_that_cannot_be_are_named_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
-    words = "node --id n/1 --data /tmp --listen 1.2.3.4 --join , --weight 0".split()
+    words = ["node", "--id", "n/1", "--data", "/tmp", "--listen", "1.2.3.4", "--join", ",", "--weight", "0"]
     assert run(words) == 1
     shown = capsys.readouterr().err
     assert shown.count("\n") == 1
@@ -81,6 +83,8 @@ def test_settings_that_cannot_be_are_named_before_anything_starts(capsys: pytest
 def test_the_command_loads_neither_the_engine_nor_what_only_prints() -> None:
     """What a `zkv get` pays before it asks: no RocksDB, no rich, no honcho, no pytest."""
     code = "import sys, zkv.cli.main; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
     assert main.__name__.partition(".")[0] in loaded
     assert loaded & {"rocksdict", "sqlite3", "rich", "honcho", "pytest", "hypothesis", "numpy"} == set()

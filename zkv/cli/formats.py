@@ -117,6 +117,13 @@ def _write_csv(key: bytes, value: bytes) -> bytes:
 def _read_csv(source: BinaryIO) -> Iterator[Line]:
     csv.field_size_limit(_CSV_FIELD_CHARACTERS_MAX)
     text = io.TextIOWrapper(source, encoding="utf-8", errors="surrogateescape", newline="")
+    try:
+        yield from _csv_lines(text)
+    finally:
+        text.detach()  # the file is its opener's to close
+
+
+def _csv_lines(text: io.TextIOWrapper) -> Iterator[Line]:
     rows = csv.reader(text, strict=True)
     while True:
         number = rows.line_num + 1

@@ -53,7 +53,7 @@ class NodeSettings:
         elif _is_everywhere(self.listen):
             faults.append(f"--listen {self.listen} is every address: --advertise must say by which one others come")
         if len(self.zone) > limits.TABLE_NAME_CHARACTERS_MAX:
-            faults.append(f"--zone has {len(self.zone)} characters; {limits.TABLE_NAME_CHARACTERS_MAX} is the most")
+            faults.append(f"--zone has {len(self.zone)} characters, and {limits.TABLE_NAME_CHARACTERS_MAX} is the most")
         if not (isfinite(self.weight) and 0 < self.weight <= _WEIGHT_MAX):
             faults.append(f"--weight {self.weight} is not above 0 and at most {_WEIGHT_MAX:g}")
         _raise(faults + _choice_faults(self.engine, self.flush))

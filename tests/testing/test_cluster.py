@@ -1,0 +1,75 @@
+"""`zkv.testing.Cluster` does to its processes what it says."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from zkv.errors import StartError, Timeout, Unavailable
+from zkv.testing import Cluster
+from zkv.testing.ports import ClaimedPorts, is_free
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_killed_paused_and_started_again_it_keeps_its_word(tmp_path: Path) -> None:
+    with Cluster(nodes=3, data=tmp_path / "data") as cluster:
+        assert cluster.names == ["coordinator", "node1", "node2", "node3"]
+        for name in cluster.names:
+            assert int((cluster.data / name / "pid").read_text()) == cluster.pid(name)
+        with cluster.client() as client:
+            client.put("key", "before")
+        leader = cluster.leader_of("key")
+        killed = cluster.pid(leader)
+        cluster.kill(leader)
+        assert not is_running(killed)
+        assert cluster.leader_of("key") != leader
+        with cluster.client() as client:
+            client.put("key", "after")
+        cluster.start(leader)
+        with pytest.raises(StartError):
+            cluster.start(leader)
+        paused = cluster.leader_of("key")
+        cluster.pause(paused)
+        assert cluster.leader_of("key") != paused
+        cluster.resume(paused)
+        assert cluster.terminate("coordinator") == 0
+        cluster.start("coordinator")
+        pids = [cluster.pid(name) for name in cluster.names]
+    assert [pid for pid in pids if is_running(pid)] == []
+    with Cluster(nodes=3, data=tmp_path / "data") as again, again.client() as client:
+        assert client.get("key") == b"after"
+
+
+def test_a_temporary_cluster_leaves_nothing() -> None:
+    cluster = Cluster(nodes=1)
+    assert "node1 serves at" in cluster.log("node1")
+    assert cluster.data.exists()
+    cluster.stop()
+    cluster.stop()
+    assert not cluster.data.exists()
+
+
+def test_a_process_that_cannot_start_is_reported_with_its_last_words(tmp_path: Path) -> None:
+    (tmp_path / "node1").write_text("not a folder")
+    with pytest.raises(StartError, match=r"(?s)node1 ended with exit status 1.*is not a folder"):
+        Cluster(nodes=1, data=tmp_path)
+
+
+def test_a_cluster_that_does_not_serve_is_a_timeout(tmp_path: Path) -> None:
+    with Cluster(nodes=1, data=tmp_path) as cluster:
+        cluster.kill("node1")
+        with pytest.raises((Timeout, Unavailable)):
+            cluster.client(timeout_s=0.5).put("key", "value")
+
+
+def test_two_claims_never_share_a_port() -> None:
+    with ClaimedPorts(20) as first, ClaimedPorts(20) as second:
+        assert len(set(first.ports + second.ports)) == 40
+        assert all(is_free(port) for port in first.ports)

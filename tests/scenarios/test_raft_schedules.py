@@ -47,6 +47,26 @@ class Schedule:
             self.group.now_ms += 10
             self._everybody()
 
+    def hunt_the_lease(self, *, ordered: bool) -> None:
+        """The worst that can happen to a lease: one follower, with a level log, loses its leader alone, or is ordered
+        to take over; as soon as it campaigns, the leader is cut off from all, and the other follower restarts."""
+        leader = self.leader()
+        others = [one for one in self.group.processes.values() if one is not leader]
+        rival, witness = self.random.sample(others, 2)
+        if ordered:
+            assert leader.replica.transfer(rival.id)
+        else:
+            self.cut |= {(leader.id, rival.id), (rival.id, leader.id)}
+        self.delays_ms = (0, self.random.choice((3, 30)))
+        while leader.replica.role is Role.LEADER:
+            self.group.now_ms += self.random.choice((1, 5, 10))
+            self._everybody()
+            if rival.replica.role is not Role.FOLLOWER and (leader.id, witness.id) not in self.cut:
+                self._isolate(leader)
+                if not ordered:
+                    self._crash(witness)
+                    witness.start(self.group.now_ms)
+
     def leader(self) -> Process:
         """The leader of the highest term."""
         leaders = [one for one in self.group.processes.values() if one.replica.role is Role.LEADER]
@@ -112,16 +132,13 @@ class Schedule:
         chance, group = self.random.random(), self.group
         process = self.random.choice(list(group.processes.values()))
         if chance < 0.004 and process.alive:
-            if process.running is not None and self.random.random() < 0.5:
-                process.disk.write(process.running)  # it was on disk, but nobody heard of it
-            process.crash(applied=self.random.randint(0, process.applied))
-            self.laws.forget(process)
+            self._crash(process)
         elif chance < 0.3 and not process.alive:
             process.start(group.now_ms)
         elif chance < 0.016:
             self.paused[process.id] = group.now_ms + self.random.randint(1, 2_000)
         elif chance < 0.020:
-            self.cut |= {link for one in group.processes for link in ((one, process.id), (process.id, one))}
+            self._isolate(process)
         elif chance < 0.030:
             other = self.random.choice(list(group.processes))
             self.cut |= {(other, process.id), (process.id, other)}
@@ -129,6 +146,15 @@ class Schedule:
             self.cut.clear()
         elif chance < 0.052 and process.alive:
             process.checkpoint(self.random.randint(0, process.applied))
+
+    def _crash(self, process: Process) -> None:
+        if process.running is not None and self.random.random() < 0.5:
+            process.disk.write(process.running)  # it was on disk, but nobody heard of it
+        process.crash(applied=self.random.randint(0, process.applied))
+        self.laws.forget(process)
+
+    def _isolate(self, process: Process) -> None:
+        self.cut |= {link for one in self.group.processes for link in ((one, process.id), (process.id, one))}
 
 
 @pytest.mark.parametrize("members_change", [False, True], ids=["fixed", "changing"])
@@ -146,6 +172,19 @@ def test_no_schedule_breaks_a_law_and_every_group_recovers(seed: int, voters: in
     assert leader.applied == leader.last.index
     voters_now = [schedule.group.processes[one.replica].replica for one in leader.membership.voters]
     assert [one.applied for one in voters_now] == [leader.applied] * len(voters_now)
+
+
+@pytest.mark.parametrize("ordered", [False, True], ids=["restart", "handover"])
+@pytest.mark.parametrize("seed", range(8))
+def test_nobody_writes_beside_a_lease_whoever_is_cut_off_restarts_or_takes_over(seed: int, ordered: bool) -> None:
+    schedule = Schedule(seed, 3, members_change=False)
+    schedule.heal(150)
+    reads = schedule.laws.lease_reads
+    assert reads >= 50
+    schedule.hunt_the_lease(ordered=ordered)
+    schedule.heal(200)
+    assert schedule.laws.elections == 2
+    assert schedule.laws.lease_reads > reads
 
 
 def test_the_schedules_reach_what_they_are_for() -> None:

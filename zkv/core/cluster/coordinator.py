@@ -185,7 +185,6 @@ class Coordinator:
                 self._take_node(source, message)
 
     def _take_node(self, source: bytes, message: m.Register | m.Alive | m.Dropped) -> None:
-        self._stirred = True
         match message:
             case m.Register():
                 self._outbox.extend(self.registrar.register(source, message))
@@ -194,6 +193,9 @@ class Coordinator:
             case m.Dropped():
                 self.orders.gone.add(message.replica)
                 self.reports.gone(message.node, message.replica)
+                self._stirred = True
+        # Most heartbeats say nothing new, and must cost nothing however many shards there are.
+        self._stirred, self.registrar.has_news = self._stirred or self.registrar.has_news, False
 
     def _take_table_request(self, source: bytes, message: m.CreateTable | m.DropTable) -> None:
         if not self._leading:

@@ -6,6 +6,7 @@ from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.liveness import Liveness
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.operators import OperatorRow, listed, listed_state
+from zkv.core.cluster.placement import Load
 from zkv.core.cluster.reports import Reports
 from zkv.core.cluster.shardmap import NodeInfo, NodeState
 from zkv.core.cluster.tables import loads_of
@@ -49,6 +50,7 @@ def figures(
 ) -> dict[str, Figure]:
     """Everything by name; `messages` counts what was received, by type, since the start of the process."""
     shard_map = state.map
+    loads = loads_of(list(shard_map.shards.values()))
     return {
         "role": "coordinator",
         "leading": leading,
@@ -56,7 +58,7 @@ def figures(
         "incarnation": shard_map.incarnation,
         "map_version": shard_map.version,
         "tables": len(shard_map.tables),
-        "nodes": [_node(info, shard_map, liveness) for _, info in sorted(shard_map.nodes.items())],
+        "nodes": [_node(info, loads, liveness) for _, info in sorted(shard_map.nodes.items())],
         "shards": {str(shard): _shard(info, reports) for shard, info in sorted(shard_map.shards.items())},
         "below_replicas": list(below_replica_count(shard_map)),
         "operators": [row._asdict() for row in operator_rows(state, reports)],
@@ -65,8 +67,8 @@ def figures(
     }
 
 
-def _node(info: NodeInfo, shard_map: ShardMap, liveness: Liveness) -> dict[str, Figure]:
-    load = loads_of(list(shard_map.shards.values())).get(info.node)
+def _node(info: NodeInfo, loads: Mapping[NodeId, Load], liveness: Liveness) -> dict[str, Figure]:
+    load = loads.get(info.node, Load())
     return {
         "node": info.node,
         "state": info.state.name.lower(),
@@ -75,8 +77,8 @@ def _node(info: NodeInfo, shard_map: ShardMap, liveness: Liveness) -> dict[str, 
         "weight": info.weight,
         "incarnation": info.incarnation,
         "heard_ms_ago": _heard_ago(info.node, liveness),
-        "replicas": load.replicas if load is not None else 0,
-        "leaders": load.leaders if load is not None else 0,
+        "replicas": load.replicas,
+        "leaders": load.leaders,
     }
 
 

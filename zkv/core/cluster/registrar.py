@@ -63,6 +63,7 @@ class Registrar:
         self._state = state
         self._liveness = liveness
         self._reports = reports
+        self.has_news = False  # something was heard that may call for a command; the coordinator takes it back
         self._waiting: dict[NodeId, tuple[bytes, NodeInfo]] = {}
         self._told: list[str] = []
 
@@ -98,13 +99,16 @@ class Registrar:
             register.node, register.address, register.incarnation, NodeState.UP, register.zone, register.weight
         )
         self._waiting[register.node] = (source, wanted)
+        self.has_news = True
         return []
 
     def alive(self, source: bytes, alive: Alive) -> Answers:
         """Take a heartbeat and its reports; a node without a session is asked to register."""
+        was_silent = not self._liveness.is_heard(alive.node)
         if not self._liveness.heard(source, alive.node, alive.incarnation):
             return [(source, Heard(alive.number, known=False))]
-        self._reports.take(alive.node, alive.reports, self._state.map)
+        if self._reports.take(alive.node, alive.reports, self._state.map) or was_silent:
+            self.has_news = True
         answers: Answers = [(source, Heard(alive.number, known=True))]
         contest = self._liveness.lost_contest(alive.node)
         if contest is not None:

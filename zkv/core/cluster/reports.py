@@ -47,10 +47,12 @@ class Reports:
         self.held[node] = {}
         self.take(node, reports, shard_map)
 
-    def take(self, node: NodeId, reports: tuple[ShardReport, ...], shard_map: ShardMap) -> None:
-        """The node said what has changed."""
+    def take(self, node: NodeId, reports: tuple[ShardReport, ...], shard_map: ShardMap) -> bool:
+        """The node said what has changed; whether anything of it may call for a change of the map, or an order."""
         own = self.held[node]
+        is_news = False
         for report in reports:
+            is_news |= report.replica not in own
             own[report.replica] = report
             shard = report.info.shard
             held = self._news.get(shard) or shard_map.shards.get(shard)
@@ -60,6 +62,8 @@ class Reports:
             info = merged(held, report.info)
             if info != shard_map.shards[shard]:
                 self._news[shard] = info
+                is_news = True
+        return is_news
 
     def gone(self, node: NodeId, replica: ReplicaId) -> None:
         """The node holds the replica no more."""

@@ -82,7 +82,7 @@ def check_keys(shell: Shell, table: str) -> None:
     assert shell.rows(prefix="b", table=table) == [(b"b", b"2")]
     receipt = shell.call("receipt", zkv.requests.increment("n", table=table))
     assert (receipt.result, receipt.committed) == (6, True)
-    assert shell.call("put", "early", "v", table=table, w=1) == 0
+    assert shell.call("put", "early", "v", table=table, w=1) >= 0  # 0, unless it was committed by then
     assert shell.call("put", "late", "v", table=table, w="all") > 0
 
 

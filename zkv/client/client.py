@@ -54,7 +54,7 @@ class Client:
         w: Level = "majority",
         timeout_s: float | None = None,
     ) -> int:
-        """Store `value` under `key` and return the new version (0 for a `w` below the majority).
+        """Store `value` under `key` and return the new version (0 if it is answered before its commit).
 
         `if_version`: only if the entry has this version (0: only if there is none); `if_absent`: only if there is none;
         else ConditionFailed. `w`: how many replicas have it on disk before this returns: "majority", "all" or a count.

@@ -189,6 +189,7 @@ def test_a_node_that_does_not_belong_is_refused_in_words(change: dict[str, objec
     assert isinstance(answer, m.RegisterRefused)
     assert words in answer.what
     assert town.state.map.version == version
+    assert any(event.startswith("refused a registration: ") and words in event for event in town.events)
 
 
 def test_a_second_node_under_a_living_id_is_refused_and_the_first_stays() -> None:

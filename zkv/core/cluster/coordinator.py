@@ -32,6 +32,7 @@ LOOK_MS: Final = 100  # how often what waits for time is looked at
 FIRST_NODES_MS: Final = 3_000  # so long the default table waits for three nodes
 DEFAULT_TABLE: Final = "default"
 DEFAULT_REPLICAS: Final = 3
+EVENTS_MAX: Final = 1_000  # lines kept until the shell takes them; the oldest go first
 EARLY_MESSAGES_MAX: Final = 1_000  # kept until the first command has made the cluster's id
 
 Request = (
@@ -284,5 +285,6 @@ class Coordinator:
         for plan in command.operators:
             where = f"replica {plan.fresh.replica} on {plan.fresh.node}"
             self._events.append(f"shard {plan.shard}: {where} is to replace {plan.lost[-1].replica}: {plan.why}")
+        del self._events[:-EVENTS_MAX]
         if command.delta.nodes or command.delta.tables:
             self.balance.disturbed(self.liveness.now_ms)

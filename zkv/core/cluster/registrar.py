@@ -18,6 +18,7 @@ from zkv.ids import NodeId, ReplicaId
 NODES_MAX: Final = 1_000
 NODE_NAME_CHARACTERS_MAX: Final = 64  # of an id and of a zone
 WEIGHT_MAX: Final = 100.0
+TOLD_MAX: Final = 100  # lines kept until they are taken; the oldest go first
 
 Answers = list[tuple[bytes, Message]]
 
@@ -134,7 +135,7 @@ class Registrar:
         return answers
 
     def _refuse(self, source: bytes, what: str) -> Answers:
-        self._told.append(f"refused a registration: {what}")
+        self._told = [*self._told[1 - TOLD_MAX :], f"refused a registration: {what}"]
         return [(source, RegisterRefused(what))]
 
     def _note_missing(self, register: Register) -> None:

@@ -98,6 +98,8 @@ class CoordinatorProcess:
             drain.answer(self.router, peer, codec.encode(message))
         for news in turn.broadcasts:
             drain.tell(self.publisher, codec.encode(news))
+        for event in self.core.logic.events():
+            log.info("%s", event)
 
     def _where(self) -> tuple[str, str, str]:
         return self.settings.id, self.settings.listen, self.settings.publish

@@ -82,10 +82,11 @@ class NodeProcess:
         gc.freeze()
         log.info("node %s serves at %s", self.settings.id, self.settings.listen)
         while not self._stopped():
-            self._turn()
-        self._close()
+            self.turn()
+        self.close()
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """One turn: drain, tick, hand over, do."""
         ready = dict(self._poller.poll(0 if self._again else _POLL_MS))
         clients = drain.drain_router(self.router) if self.router in ready else []
         from_coordinator, broadcasts = self.link.drain(ready)
@@ -190,7 +191,8 @@ class NodeProcess:
         leads = any(one.replica.role is Role.LEADER for one in self.node.host.hosted.values())
         return not leads or now_ms() - self._stopping_since > _HAND_OVER_MS
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Give everything back; the engine is flushed."""
         log.info("node %s stops", self.settings.id)
         self.peers.close(clean=True)
         self.link.close()

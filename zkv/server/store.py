@@ -10,7 +10,7 @@ from zkv.core.node.host import Effects
 from zkv.core.raft.messages import LogBatch
 from zkv.core.raft.ready import EntryId
 from zkv.ids import ReplicaId
-from zkv.server.flusher import Flush, Flusher, InlineFlusher
+from zkv.server.flusher import INLINE_BELOW_S, Flush, Flusher, InlineFlusher
 from zkv.storage.faults import DiskFull, FlushFailed
 from zkv.storage.folder import Folder
 from zkv.storage.log import Log
@@ -19,7 +19,7 @@ from zkv.storage.open_engine import Kind, open_engine
 REJOIN = "move the folder away and start again: it rejoins empty (docs/operations.md)"
 _SPACE_LOOK_MS = 500
 _VOUCH_MS = 1_000
-_SHORT_FLUSH_S = 0.001  # flushes this short run in the loop: handing them over costs more
+
 _NOTHING = LogBatch(())
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Store:
         self.folder = Folder.open(path, name=name, role=role)
         self.log, self.recovered = Log.open(self.folder.log_path)
         self.engine = open_engine(self.folder.rows_path, engine)
-        self.flusher: Flush = Flusher(self.log, inline_below_s=_SHORT_FLUSH_S) if threaded else InlineFlusher(self.log)
+        self.flusher: Flush = Flusher(self.log, inline_below_s=INLINE_BELOW_S) if threaded else InlineFlusher(self.log)
         self.full = False
         self.flushes = 0
         self._in_flight: tuple[int, bytes] | None = None  # ticket and batch

@@ -58,23 +58,29 @@ class Loader:
         self._numbers: dict[bytes, int] = {}
         self._bytes = 0
 
-    def add(self, line: Line) -> None:
-        """Take one row; it leaves with its batch."""
+    def load(self, lines: Iterable[Line]) -> None:
+        """Put all rows in, unless the cluster stops answering; returns when every one that was sent is answered."""
+        for line in lines:
+            self._add(line)
+            if self.broken is not None:
+                break
+        self._finish()
+
+    def _add(self, line: Line) -> None:
         if line.fault:
             self._refuse(line.number, line.fault)
             return
         size = len(line.key) + len(line.value) + operations.OPERATION_BYTES
         # A key that comes again waits for the first to be acknowledged: the later line must win.
         if line.key in self._numbers:
-            self.finish()
+            self._finish()
         elif len(self._batch) >= _BATCH_ROWS or self._bytes + size > _BATCH_BYTES:
             self._send()
         self._batch[line.key] = line.value
         self._numbers[line.key] = line.number
         self._bytes += size
 
-    def finish(self) -> None:
-        """Send what is left, and return when all is answered."""
+    def _finish(self) -> None:
         self._send()
         self._driver.drain()
 
@@ -123,11 +129,7 @@ def import_rows(
         driver.ready()
         loader = Loader(driver, table)
         with _progress("rows in", source, _size(path)) as tell:
-            for line in _told(read_lines(source, form), tell):
-                loader.add(line)
-                if loader.broken is not None:
-                    break
-            loader.finish()
+            loader.load(_told(read_lines(source, form), tell))
     _report(loader, as_json=as_json)
     if loader.broken is not None:
         raise loader.broken

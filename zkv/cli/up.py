@@ -62,17 +62,21 @@ class _Run:
         """False: it ended, or is to end, before it served."""
         complain_at = time.monotonic() + _PATIENCE_S
         while not self._stopping and self._honcho.poll() is None:
-            try:
-                with zkv.connect(f"{_HOST}:{self._port}", timeout_s=2.0) as client:
-                    while not self._stopping and self._honcho.poll() is None:
-                        if serves(client):
-                            return True
-                        time.sleep(_LOOK_S)
-            except ZkvError as error:
-                if time.monotonic() > complain_at:
-                    complain_at += _PATIENCE_S
-                    note(f"zkv: not serving yet: {error.what}; waiting")
+            why = self._why_not_serving()
+            if not why:
+                return True
+            if time.monotonic() > complain_at:
+                complain_at += _PATIENCE_S
+                note(f"zkv: not serving yet, still waiting: {why}")
+            time.sleep(_LOOK_S)
         return False
+
+    def _why_not_serving(self) -> str:
+        try:
+            with zkv.connect(f"{_HOST}:{self._port}", timeout_s=2.0) as client:
+                return "" if serves(client) else "some shard has no leader"
+        except ZkvError as error:
+            return error.what
 
     def _welcome(self) -> None:
         """Show the cluster, and that what is written through one node can be read through another."""

@@ -58,10 +58,9 @@ def _broadcasts(publishers: tuple[str, ...], end_ms: int | None) -> Iterator[Map
     heard = [sockets.subscriber(context, address) for address in publishers]
     try:
         while end_ms is None or now_ms() < end_ms:
-            for source in heard:
-                pause_ms = 1_000 if end_ms is None else max(0, min(1_000, end_ms - now_ms()))
-                if source.poll(pause_ms // len(heard)):
-                    yield codec.decode_broadcast(source.recv())
+            pause_ms = 1_000 if end_ms is None else max(0, min(1_000, end_ms - now_ms()))
+            ready = [source for source in heard if source.poll(pause_ms // len(heard))]
+            yield from [codec.decode_broadcast(source.recv()) for source in ready]
     except BadFrame as error:
         raise Unavailable(f"the broadcast of {', '.join(publishers)} is none of ours: {error}") from error
     finally:

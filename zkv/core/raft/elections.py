@@ -121,6 +121,11 @@ class Patience:
         self.heard_ms = self.now_ms
         self.deadline_ms = self.now_ms + self._wait_ms
 
+    def retry_soon(self) -> None:
+        """Campaign again in half a timeout or more, unless a leader is heard: one is missing already."""
+        shortest = self._timing.election_ms_min
+        self.deadline_ms = self.now_ms + self._rng.randrange(shortest // 2, shortest)
+
     def restart(self) -> None:
         """Wait anew, for a freshly drawn time: equal times would split votes for ever (Raft 5.2)."""
         shortest = self._timing.election_ms_min
@@ -153,3 +158,8 @@ class Tally:
 def up_to_date(candidate: EntryId, own: EntryId) -> bool:
     """Whether a log ending in `candidate` may lead one ending in `own`: the later term wins, then the longer log."""
     return (candidate.term, candidate.index) >= (own.term, own.index)
+
+
+def ahead(candidate: EntryId, own: EntryId) -> bool:
+    """Whether a log ending in `candidate` holds what one ending in `own` lacks, if it may lead it."""
+    return candidate != own and up_to_date(candidate, own)

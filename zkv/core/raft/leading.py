@@ -81,17 +81,18 @@ class Leadership:
 
     # Time
 
-    def tick(self, now_ms: int) -> None:
-        """Note which heartbeats are due; end a handover that took too long."""
+    def tick(self, now_ms: int) -> bool:
+        """Note what is due; end a handover that took too long. False: no quorum answers, judged at each heartbeat."""
         self.beat.tick(now_ms)
         if self.handover.target is not None and now_ms >= self.handover.deadline_ms:
             self.handover.target = None
+        return not self.beat.heartbeat or self._has_quorum(now_ms)
 
     def stalled(self, until_ms: int) -> None:
         """This process was stopped: answers may wait in its queue, so the quorum is judged only after `until_ms`."""
         self._patient_until_ms = until_ms
 
-    def has_quorum(self, now_ms: int) -> bool:
+    def _has_quorum(self, now_ms: int) -> bool:
         """Whether a majority of the voters answered within an election timeout (check-quorum, Raft 9.6)."""
         if now_ms < self._patient_until_ms:
             return True

@@ -6,7 +6,7 @@ Terms and roles change here and nowhere else; what follows from them is in `lead
 `elections`, `log`, `membership` and `reads`.
 """
 
-from zkv.core.raft.elections import NOBODY, Role, Tally, up_to_date
+from zkv.core.raft.elections import NOBODY, Role, Tally, ahead, up_to_date
 from zkv.core.raft.leading import Leadership
 from zkv.core.raft.membership import changed, decode_membership, encode_membership, find
 from zkv.core.raft.messages import (
@@ -21,6 +21,7 @@ from zkv.core.raft.messages import (
     VoteReply,
     VoteRequest,
 )
+from zkv.core.raft.progress import Phase
 from zkv.core.raft.reads import ReadState, ReadTicket
 from zkv.core.raft.ready import EntryId, Ready
 from zkv.core.raft.sending import Name
@@ -226,8 +227,9 @@ class Replica(ReplicaState):
         return True
 
     def _on_vote_request(self, request: VoteRequest) -> bool:
-        if not self._knows(request.sender):
-            return False
+        last = EntryId(request.last_index, request.last_term)
+        if not self._knows(request.sender) and not ahead(last, self._log.last):
+            return False  # whoever is ahead may have joined by an entry that is not here yet
         if request.term < self.term:
             self._reply_vote(request, granted=False)
             return True
@@ -237,8 +239,7 @@ class Replica(ReplicaState):
             self._follow(request.term)
         own = self._standing
         free = own.vote == request.sender or (own.vote == NOBODY and self.leader == NOBODY)
-        fits = up_to_date(EntryId(request.last_index, request.last_term), self._log.last)
-        granted = fits and (free or request.term > own.term)
+        granted = up_to_date(last, self._log.last) and (free or request.term > own.term)
         if granted and not request.pre:
             own.give(request.sender)
             self._patience.restart()
@@ -275,6 +276,7 @@ class Replica(ReplicaState):
     def _ask_around(self) -> None:
         """Pre-vote: would a majority vote for it in the next term (Raft 9.6)? Changes nothing that others see."""
         self.role = Role.PRE_CANDIDATE
+        self._patience.retry_soon()
         self._tally = Tally()
         self._tally.count(self.id, granted=True)
         self._request_votes(self.term + 1, pre=True, ordered=False)
@@ -291,7 +293,7 @@ class Replica(ReplicaState):
         self.role = Role.CANDIDATE
         self.leader = NOBODY
         self._tally = Tally()
-        self._patience.restart()
+        self._patience.retry_soon()
         self._request_votes(self.term, pre=False, ordered=ordered)
 
     def _request_votes(self, term: int, *, pre: bool, ordered: bool) -> None:
@@ -333,8 +335,7 @@ class Replica(ReplicaState):
         now_ms = self._patience.now_ms
         if stopped:
             leading.stalled(now_ms + 2 * self._timing.heartbeat_ms)
-        leading.tick(now_ms)
-        if not leading.has_quorum(now_ms):
+        if not leading.tick(now_ms):
             self._follow(self.term)
 
     def _append(self, kind: EntryKind, payload: bytes) -> Entry:
@@ -369,7 +370,7 @@ class Replica(ReplicaState):
 
     def _after_snapshot(self, peer: ReplicaId, next_index: int, *, paused: bool) -> None:
         progress = self._leading.peers.get(peer) if self._leading is not None else None
-        if progress is not None:
+        if progress is not None and progress.phase is Phase.SNAPSHOT:
             progress.probe_from(next_index, paused=paused)
 
     def _send(self, message: RaftMessage, *, to: list[tuple[Member, RaftMessage]]) -> None:

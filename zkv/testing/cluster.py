@@ -4,7 +4,6 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from zkv.testing.ports import ClaimedPorts
 
 COORDINATOR = "coordinator"
 _SERVE_S = 60.0
-_LISTEN_S = 30.0
+_START_S = 30.0
 _STOP_S = 15.0
 _LOOK_S = 0.02
 _TAIL_LINES = 15
@@ -54,7 +53,7 @@ class Cluster:
             for name in self.names:
                 self._spawn(name)
             for name in self.names:
-                self._wait_until_listening(name)
+                self._wait_until_running(name)
             self.wait_until_serving()
         except BaseException:
             self.stop()
@@ -119,11 +118,11 @@ class Cluster:
         self._paused.discard(name)
 
     def start(self, name: str) -> None:
-        """Start a process that is not running, on its old folder and port; returns when it listens."""
+        """Start a process that is not running, on its old folder and port; returns when it has read it and listens."""
         if name in self.running():
             raise StartError(f"{name} is running", advice="kill it first")
         self._spawn(name)
-        self._wait_until_listening(name)
+        self._wait_until_running(name)
 
     def leader_of(self, key: bytes | str, table: str = "default") -> str:
         """The name of the node that leads the key's shard by its own word; waits until a running one does."""
@@ -188,17 +187,17 @@ class Cluster:
     def _log_file(self, name: str) -> Path:
         return self.data / f"{name}.log"
 
-    def _wait_until_listening(self, name: str) -> None:
-        host, _, port = self._address[name].rpartition(":")
+    def _wait_until_running(self, name: str) -> None:
+        process, pid_file = self._running[name], self.data / name / "pid"
 
-        def listens() -> bool:
-            if self._running[name].poll() is not None:
-                tail = self._tail(name)
-                raise StartError(f"{name} ended with exit status {self._running.pop(name).returncode}:\n{tail}\n")
-            with socket.socket() as probe:
-                return probe.connect_ex((host, int(port))) == 0
+        def runs() -> bool:
+            if process.poll() is not None:
+                del self._running[name]
+                raise StartError(f"{name} ended with exit status {process.returncode}:\n{self._tail(name)}\n")
+            # Written when the process has its port and has read its folder.
+            return pid_file.exists() and pid_file.read_text().strip() == str(process.pid)
 
-        self._wait(listens, _LISTEN_S, f"{name} does not listen at {self._address[name]}")
+        self._wait(runs, _START_S, f"{name} did not start")
 
     def _wait(self, condition: Callable[[], bool], within_s: float, complaint: str) -> None:
         end = time.monotonic() + within_s

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from zkv.core.routing.operations import KeyRequest, Receipt
+from zkv.core.routing.operations import ANY_REPLICA, KeyRequest, Receipt
 from zkv.core.routing.router import Router
 from zkv.errors import ConditionFailed, ZkvError
 from zkv.sim.history import Args, Outcome, Recorder, Token, Verb
@@ -134,7 +134,8 @@ class SimClient(Process):
             self._recorder.complete(token, moment, outcome=None, effect=result.effect)
         else:
             assert isinstance(result, Receipt)
-            stale_ms = result.stale_ms if result.stale_ms >= 0 else None
+            # Who did not ask for a stale answer is judged by what it got, whatever that says of itself.
+            stale_ms = result.stale_ms if result.stale_ms >= 0 and ask.request.level == ANY_REPLICA else None
             outcome = _outcome(ask.verb, result)
             self._recorder.complete(token, moment, outcome=outcome, effect="done", stale_ms=stale_ms)
 

@@ -45,6 +45,10 @@ class Cluster:
         rate = 1.0 + self._rng.uniform(-self._drift, self._drift)
         return Clock(self.world, offset_ms=self._rng.randrange(_OFFSET_MS), rate=rate)
 
+    def alive(self) -> list[SimNode]:
+        """The nodes that run; some of them may be paused."""
+        return [node for node in self.nodes if node.alive]
+
     def names(self) -> list[str]:
         """Every end of the network."""
         return [COORDINATOR, *(node.name for node in self.nodes), *self.clients]

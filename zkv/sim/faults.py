@@ -5,14 +5,17 @@ often each strikes. Trouble never judges; it only knows what it may not do: take
 shard still counts on the first (promise 1 holds only while a majority keeps its disks).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
+from zkv import limits
 from zkv.sim.cluster import Cluster
 from zkv.sim.disk import DiskSpeed
-from zkv.sim.network import CALM, Cut, Weather
-from zkv.sim.processes import COORDINATOR, SimNode
+from zkv.sim.network import CALM, Cut, Link, Weather, both_ways
+from zkv.sim.ploys import Ploys
+from zkv.sim.processes import SimNode
 from zkv.sim.world import MS, SECOND
 
 KINDS = (
@@ -29,12 +32,23 @@ KINDS = (
     "full disk",
     "lost disk",
     "coordinator",
+    "ploys",
+    "squeeze",
     "loss",
     "doubles",
     "reorder",
     "drift",
 )
-_STRIKING = KINDS[:13]  # the others are weather
+_STRIKING = KINDS[:14]  # the others are weather
+_SQUEEZED = {
+    "APPEND_BYTES_MAX": (150, 1_000),
+    "INFLIGHT_BYTES_PER_PEER_MAX": (400, 4_000),
+    "UNCOMMITTED_BYTES_PER_SHARD_MAX": (2_000, 20_000),
+    "TAIL_BYTES_PER_NODE_MAX": (2_000, 20_000),
+    "SNAPSHOT_CHUNK_BYTES": (60, 500),
+    "SESSIONS_PER_SHARD_MAX": (2, 4),
+    "WINDOW_SEQUENCES": (8, 40),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +59,7 @@ class Swarm:
     weather: Weather
     disk: DiskSpeed
     drift: float  # clocks run at 1 - drift to 1 + drift
+    limits: dict[str, int]  # of `zkv.limits`, made so small that they are met
     every_us: dict[str, int] = field(default_factory=dict)
 
 
@@ -65,7 +80,21 @@ def draw(rng: Random) -> Swarm:
     every_us = {kind: int(rng.choice([0.25, 0.7, 2, 5]) * SECOND) for kind in _STRIKING}
     every_us["kill all"] *= 4
     every_us["lost disk"] *= 3
-    return Swarm(kinds, weather, disk, drift, every_us)
+    squeezed = {name: rng.choice(values) for name, values in _SQUEEZED.items() if rng.random() < 0.4}
+    return Swarm(kinds, weather, disk, drift, squeezed if "squeeze" in kinds else {}, every_us)
+
+
+@contextmanager
+def squeezed(swarm: Swarm) -> Iterator[None]:
+    """Limits as small as the swarm wants them, until the end of the block."""
+    usual = {name: getattr(limits, name) for name in swarm.limits}
+    for name, value in swarm.limits.items():
+        setattr(limits, name, value)
+    try:
+        yield
+    finally:
+        for name, value in usual.items():
+            setattr(limits, name, value)
 
 
 class Trouble:
@@ -78,6 +107,7 @@ class Trouble:
         self._swarm = swarm
         self._rng = cluster.world.rng("trouble")
         self._over = False
+        self._ploys = Ploys(cluster)
         self._strike: dict[str, Callable[[], str]] = {
             "kill": self._kill,
             "kill all": self._kill_all,
@@ -92,6 +122,7 @@ class Trouble:
             "full disk": self._full_disk,
             "lost disk": self._lose_disk,
             "coordinator": self._kill_coordinator,
+            "ploys": self._ploys.play,
         }
 
     def start(self) -> None:
@@ -103,7 +134,7 @@ class Trouble:
 
     def stop(self) -> None:
         """Everything is repaired and runs again."""
-        self._over = True
+        self._over = self._ploys.over = True
         cluster = self._cluster
         self._world.tell("faults end")
         cluster.network.weather = CALM
@@ -142,7 +173,7 @@ class Trouble:
         return f"for {delay_us // MS} ms"
 
     def _a_node(self) -> SimNode | None:
-        alive = [node for node in self._cluster.nodes if node.alive]
+        alive = self._cluster.alive()
         return self._rng.choice(alive) if alive else None
 
     # Processes
@@ -199,34 +230,27 @@ class Trouble:
 
     # Links
 
-    def _how(self) -> Cut:
-        return "hold" if self._rng.random() < 0.5 else "drop"
+    def _cut(self, links: list[Link], longest_ms: int) -> str:
+        how: Cut = "hold" if self._rng.random() < 0.5 else "drop"
+        self._cluster.network.cut(links, how)
+        return f"({how}) {self._for_a_while(longest_ms, lambda: self._cluster.network.mend(links))}"
 
     def _isolate(self) -> str:
         name = self._rng.choice(self._cluster.names())
         others = [other for other in self._cluster.names() if other != name]
         if self._rng.random() < 0.5:  # clients still reach it
             others = [other for other in others if not self._cluster.is_client(other)]
-        how = self._how()
-        for other in others:
-            self._cluster.network.cut(name, other, how)
-            self._cluster.network.cut(other, name, how)
-        return f"{name} ({how}) {self._for_a_while(3_000, self._cluster.network.heal)}"
+        return f"{name} {self._cut(both_ways(name, others), 3_000)}"
 
     def _split(self) -> str:
         names = self._cluster.names()
-        left = {name for name in names if self._rng.random() < 0.5}
-        how = self._how()
-        for one in names:
-            for other in names:
-                if (one in left) != (other in left):
-                    self._cluster.network.cut(one, other, how)
-        return f"{sorted(left)} ({how}) {self._for_a_while(2_000, self._cluster.network.heal)}"
+        left = [name for name in names if self._rng.random() < 0.5]
+        right = [name for name in names if name not in left]
+        return f"{left} {self._cut([link for name in left for link in both_ways(name, right)], 2_000)}"
 
     def _one_way(self) -> str:
         source, target = self._rng.sample(self._cluster.names(), 2)
-        self._cluster.network.cut(source, target, self._how())
-        return f"{source} to {target} {self._for_a_while(3_000, self._cluster.network.heal)}"
+        return f"{source} to {target} {self._cut([(source, target)], 3_000)}"
 
     def _break(self) -> str:
         source, target = self._rng.sample(self._cluster.names(), 2)
@@ -263,6 +287,3 @@ class Trouble:
             store.full = False
 
         return f"{node.name} {self._for_a_while(3_000, repair)}"
-
-
-__all__ = ["COORDINATOR", "KINDS", "Swarm", "Trouble", "draw"]

@@ -5,7 +5,7 @@ connection of its own: in order, unless the weather says otherwise. A cut link e
 delivers it, stale, when it heals, as TCP does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 from zlib import crc32
@@ -72,9 +72,9 @@ class Network:
         for _ in range(copies):
             self._deliver_later(source, target, arrival)
 
-    def cut(self, source: str, target: str, how: Cut) -> None:
-        """From now on nothing gets from source to target."""
-        self._cuts[source, target] = how
+    def cut(self, links: Iterable[Link], how: Cut) -> None:
+        """From now on nothing passes these links."""
+        self._cuts.update(dict.fromkeys(links, how))
 
     def slow(self, source: str, target: str, extra_us: int) -> None:
         """From now on everything from source to target takes this much longer."""
@@ -85,12 +85,23 @@ class Network:
         self._broken[source, target] = self._world.now_us
         self._held = [held for held in self._held if held[:2] != (source, target)]
 
+    def mend(self, links: Iterable[Link]) -> None:
+        """These links work again, and what they held arrives."""
+        mended = set(links)
+        for link in mended:
+            self._cuts.pop(link, None)
+        self._release([held for held in self._held if held[:2] in mended])
+
     def heal(self) -> None:
         """Every link works again, and what was held arrives."""
         self._cuts.clear()
         self._slow.clear()
-        held, self._held = self._held, []
-        for source, target, arrival in held:
+        self._release(list(self._held))
+
+    def _release(self, released: list[tuple[str, str, Arrival]]) -> None:
+        gone = set(map(id, released))
+        self._held = [held for held in self._held if id(held) not in gone]
+        for source, target, arrival in released:
             self._deliver_later(source, target, arrival)
 
     def _deliver_later(self, source: str, target: str, arrival: Arrival) -> None:
@@ -111,3 +122,8 @@ class Network:
             return
         self._world.trace(f"{source}>{target} {arrival.lane} {crc32(arrival.body)}".encode())
         self._ends[target](arrival)
+
+
+def both_ways(name: str, others: Iterable[str]) -> list[Link]:
+    """The links from one end to others and back."""
+    return [link for other in others for link in ((name, other), (other, name))]

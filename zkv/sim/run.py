@@ -37,7 +37,8 @@ def simulate(seed: int, plan: Plan | None = None, *, story: Callable[[str], None
     """Run the seed. Never raises for what the system does wrong: that is in the report."""
     run = Run(seed, plan or Plan(), story)
     try:
-        run.go()
+        with faults.squeezed(run.swarm):
+            run.go()
     except Exception as error:  # the top of a simulated world: whatever went wrong in it is its result
         run.report.fail(str(error) if isinstance(error, Violation) else account_of(error))
     return run.finish()
@@ -84,7 +85,9 @@ class Run:
         world.trace(report.result.encode())
         report.trace = world.trace_hash
         report.faults = dict(sorted(self.trouble.strikes.items()))
-        report.weather = f"{self.swarm.weather}, drift {self.swarm.drift}, flush {self.swarm.disk.flush_us} us"
+        report.weather = (
+            f"{self.swarm.weather}, drift {self.swarm.drift}, flush {self.swarm.disk.flush_us} us, {self.swarm.limits}"
+        )
         report.simulated_ms = world.now_us // MS
         report.events = world.events
         report.frames = self.cluster.network.sent

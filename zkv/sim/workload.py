@@ -40,10 +40,11 @@ class Load:
         if self.over:
             return
         if self._client.alive and self._client.awaited < _OUTSTANDING:
-            self.asked += 1
             self._learn()
-            deadline_ms = self._rng.choice([300, 1_500, 5_000])
-            self._client.ask(self._draw(self._rng), deadline_ms)
+            for _ in range(self._rng.choice([1, 1, 1, 2, 5])):  # what is asked at once becomes one group a shard
+                self.asked += 1
+                deadline_ms = self._rng.choice([300, 1_500, 5_000])
+                self._client.ask(self._draw(self._rng), deadline_ms)
         self._world.after(int(self._rng.expovariate(1.0) * self._pause_us) + MS // 10, self._next)
 
     def _learn(self) -> None:

@@ -73,7 +73,7 @@ def test_every_error_has_an_exit_code() -> None:
 
 def test_settings_that_cannot_be_are_named_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["node", "--id", "n/1", "--data", "/tmp", "--listen", "1.2.3.4", "--join", ",", "--weight", "0"]
-    assert run(words) == 1
+    assert run(words) == 2
     shown = capsys.readouterr().err
     assert shown.count("\n") == 1
     for part in ("--id 'n/1'", "--listen '1.2.3.4' is not HOST:PORT", "--join names no coordinator", "--weight 0.0"):

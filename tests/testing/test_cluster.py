@@ -58,7 +58,7 @@ def test_a_temporary_cluster_leaves_nothing() -> None:
 
 def test_a_process_that_cannot_start_is_reported_with_its_last_words(tmp_path: Path) -> None:
     (tmp_path / "node1").write_text("not a folder")
-    with pytest.raises(StartError, match=r"(?s)node1 ended with exit status 1.*is not a folder"):
+    with pytest.raises(StartError, match=r"(?s)node1 ended with exit status 2.*is not a folder"):
         Cluster(nodes=1, data=tmp_path)
 
 

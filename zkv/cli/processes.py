@@ -1,10 +1,11 @@
 """Commands that run processes: coordinator, node, and what bin/up calls."""
 
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
+from zkv.errors import StartError
 from zkv.server.logs import begin_logging
 from zkv.server.settings import CoordinatorSettings, EngineName, FlushPlace, NodeSettings
 
@@ -14,7 +15,6 @@ ListenOption = Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help
 EngineOption = Annotated[EngineName, typer.Option(help="The state engine of a new folder.")]
 FlushOption = Annotated[FlushPlace, typer.Option(help="Where the log is flushed: beside the loop, or in it.")]
 
-assert "rocksdb" in get_args(EngineName)
 _UP_PORT = 7400
 
 
@@ -31,7 +31,7 @@ def coordinator(
     Example: zkv coordinator --id c1 --data /var/lib/zkv/c1 --listen 10.0.0.1:7400 --publish 10.0.0.1:7401
     """
     settings = CoordinatorSettings(id=id, data=data, listen=listen, publish=publish, engine=engine, flush=flush)
-    settings.validate()
+    _check(settings)
     begin_logging(id)
     # Loaded here: the state engine's library must not slow down the commands that only ask.
     from zkv.server.run import run_coordinator
@@ -66,11 +66,19 @@ def node(
         engine=engine,
         flush=flush,
     )
-    settings.validate()
+    _check(settings)
     begin_logging(id)
     from zkv.server.run import run_node  # here for the same reason as above
 
     raise typer.Exit(run_node(settings))
+
+
+def _check(settings: CoordinatorSettings | NodeSettings) -> None:
+    """What cannot be is wrong usage: no restarter tries it again."""
+    try:
+        settings.validate()
+    except StartError as error:
+        raise typer.BadParameter(error.what) from None
 
 
 def up(

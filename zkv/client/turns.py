@@ -59,7 +59,7 @@ class Turns:
         self._context = sockets.context()
         self._links: dict[str, Link] = {}
         self._subscribers: dict[str, Socket] = {}
-        self._wanted: object = None  # the addresses that the links were made for
+        self._followed = -1  # the changes of the router's peers that the sockets have followed
         self._owners: dict[Socket, Link | None] = {}  # of dealers and monitors; None: a subscriber
         self._follow()
 
@@ -104,7 +104,7 @@ class Turns:
             link = self._links.get(address)
             if link is None or not drain.tell(link.dealer, codec.encode(message)):
                 router.returned(address, message, now)
-        if self._wanted is not router.peers.known or router.peers.renew:
+        if self._followed != router.peers.changes or router.peers.renew:
             self._follow()
 
     def close(self, *, clean: bool = True) -> None:
@@ -152,7 +152,7 @@ class Turns:
         for address in publishers:
             if address not in self._subscribers:
                 self._subscribers[address] = sockets.subscriber(self._context, address)
-        self._wanted = wanted
+        self._followed = peers.changes
         self._register()
 
     def _connect(self, address: str) -> None:

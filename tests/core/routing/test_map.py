@@ -6,7 +6,7 @@ import pytest
 from tests.core.routing.fake_cluster import FakeCluster
 from zkv import errors
 from zkv.core.cluster.messages import MapRequest, Welcome
-from zkv.core.cluster.shardmap import MapDelta, Partitioner
+from zkv.core.cluster.shardmap import MapDelta, NodeState, Partitioner
 from zkv.core.routing import operations as ops
 from zkv.core.shard.commands import Group, WriteGroup
 
@@ -223,3 +223,26 @@ def test_a_node_of_another_cluster_is_not_asked(cluster: FakeCluster) -> None:
     cluster.lead(1, "n2")
     cluster.result(ops.mput({b"k%d" % number: b"v" for number in range(50)}))
     assert "n1:1" not in {address for address, _ in cluster.groups()}
+
+
+def test_a_cluster_made_anew_at_the_old_addresses_is_a_protocol_error() -> None:
+    cluster = FakeCluster(shards=3)
+    cluster.result(ops.get("warm"))
+    cluster.run(for_ms=10)
+    for address in ("c:1", "n1:1", "n2:1", "n3:1"):
+        cluster.answer(address, Welcome(0, 1, 99, "whoever", "node", 1))
+    cluster.run(for_ms=5)
+    error = cluster.result(ops.put("k", "v"), timeout_ms=500)
+    assert isinstance(error, errors.ProtocolError)
+    assert "n1:1 belongs to another cluster" in str(error)
+    assert error.effect == "none"
+
+
+def test_a_node_called_down_that_answers_all_the_same_is_used_again(cluster: FakeCluster) -> None:
+    cluster.mark("n1", NodeState.DOWN)
+    cluster.run(for_ms=10)
+    cluster.lead(2, "n3")  # any later change of the map, in which it is still called down
+    cluster.run(for_ms=10)
+    cluster.sent.clear()
+    cluster.result(ops.put(cluster.key_in(1), b"v"))
+    assert [address for address, _ in cluster.groups()] == ["n1:1"]

@@ -8,7 +8,7 @@ for a request passed on to a dead leader costs a whole attempt.
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from zkv.core.cluster.shardmap import NodeInfo
+from zkv.core.cluster.shardmap import NodeInfo, NodeState
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import NodeId
 
@@ -58,24 +58,28 @@ class Peers:
         self.direct = direct
         self.known: dict[str, Peer] = {address: Peer(address, now_ms) for address in given}
         self.publishers: tuple[str, ...] = ()
+        self.changes = 0  # of `known` or `publishers`
         self.renew: set[str] = set()  # links that are silent: to be closed and connected anew
         self._turns = 0
+        self._down: set[str] = set()  # by the map
 
     def learn(
         self, nodes: Iterable[NodeInfo], coordinators: tuple[str, ...], publishers: tuple[str, ...], now_ms: int
-    ) -> None:
-        """Want a connection to each of these, and none to others that were not given."""
-        self.publishers = publishers
-        wanted = dict.fromkeys([*self.given, *coordinators])
-        named = {info.address: info.node for info in nodes}
-        if self.direct:
-            wanted.update(dict.fromkeys(named))
-        self.known = {address: self.known.get(address) or Peer(address, now_ms) for address in wanted}
+    ) -> set[str]:
+        """Want a connection to each of these, and none to others that were not given. Returns who is down since."""
+        named = {info.address: info for info in nodes}
+        wanted = dict.fromkeys([*self.given, *coordinators, *(named if self.direct else ())])
+        if wanted.keys() != self.known.keys() or publishers != self.publishers:
+            self.known = {address: self.known.get(address) or Peer(address, now_ms) for address in wanted}
+            self.publishers = publishers
+            self.changes += 1
         for address, peer in self.known.items():
             if address in named:
-                peer.node, peer.role = named[address], "node"
+                peer.node, peer.role = named[address].node, "node"
             elif address in coordinators:
                 peer.role = "coordinator"
+        before, self._down = self._down, {info.address for info in named.values() if info.state is NodeState.DOWN}
+        return self._down - before
 
     def heard(self, peer: Peer) -> None:
         """Something came from it: it lives."""
@@ -130,6 +134,11 @@ class Peers:
             return Target(bystanders[self._turns % len(bystanders)].address, _long_away(leading, now_ms))
         connected = [peer for peer in others if peer is not None and peer.connected and not peer.fault]
         return Target(connected[self._turns % len(connected)].address, False) if connected else None
+
+    @property
+    def all_faulty(self) -> bool:
+        """Whether no address can ever be used."""
+        return all(peer.fault for peer in self.known.values())
 
     def silence(self) -> str:
         """Who does not answer, if no address does; "" while one is usable."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.frames import Answers, Requests
-from zkv.core.cluster.shardmap import Beacon, MapDelta, NodeState
+from zkv.core.cluster.shardmap import Beacon, MapDelta
 from zkv.core.message import Message
 from zkv.core.raft.ready import Rng
 from zkv.core.routing.admin import AdminRequest, Desk
@@ -20,12 +20,12 @@ from zkv.core.routing.flights import Flights, Pauses
 from zkv.core.routing.ledger import Finished, Ledger
 from zkv.core.routing.operations import KeyRequest, Request
 from zkv.core.routing.outbox import Outbox
-from zkv.core.routing.parts import NEVER, Attempt, Part
+from zkv.core.routing.parts import NEVER, Part
 from zkv.core.routing.peers import Peer, Peers
 from zkv.core.routing.places import Places
-from zkv.core.routing.retry import late
+from zkv.core.routing.recovery import Recovery
 from zkv.core.routing.session import Sessions
-from zkv.errors import InvalidRequest, ProtocolError, Timeout, Unavailable, ZkvError
+from zkv.errors import InvalidRequest, ProtocolError, Unavailable, ZkvError
 
 CLOSED: Final = "the client was closed before an answer came"
 
@@ -45,12 +45,11 @@ class Router:
         self._ledger = Ledger()
         self._outbox = Outbox()
         self._places = Places(self.atlas, self._ledger)
-        self._flights = Flights()
-        self._pauses = Pauses()
-        sessions = Sessions(rng, wall_ms, now_ms)
-        self._dispatch = Dispatch(self.atlas, self.peers, self._places, self._flights, sessions, self._outbox)
-        self._answering = Answering(
-            self.atlas, self.peers, self._places, self._flights, self._pauses, self._ledger, sessions, rng
+        flights, pauses, sessions = Flights(), Pauses(), Sessions(rng, wall_ms, now_ms)
+        self._dispatch = Dispatch(self.atlas, self.peers, self._places, flights, sessions, self._outbox)
+        self._answering = Answering(self.atlas, self.peers, self._places, flights, pauses, self._ledger, sessions, rng)
+        self._recovery = Recovery(
+            self.peers, self._places, flights, pauses, self._ledger, self._answering, self._outbox
         )
         self._desk = Desk(self.atlas, self.peers, self._ledger, rng, self._outbox.tell)
 
@@ -100,7 +99,7 @@ class Router:
             return
         if peer.away_since is not None:
             self.peers.heard(peer)
-            self._wake(now_ms)
+            self._recovery.wake(now_ms)
         match message:
             case Answers():
                 self._answering.take(address, message, now_ms)
@@ -130,7 +129,7 @@ class Router:
         self._outbox.tell(address, m.Hello(0, m.PROTOCOL_VERSION, shard_map.cluster if shard_map is not None else 0))
         if shard_map is None:
             self._outbox.tell(address, m.MapRequest(self.atlas.asking(now_ms)[0]))
-        self._wake(now_ms)
+        self._recovery.wake(now_ms)
 
     def disconnected(self, address: str, now_ms: int) -> None:
         """The connection is lost, and with it every answer that was to come over it."""
@@ -139,42 +138,27 @@ class Router:
             peer.connected = False
             if peer.away_since is None:
                 peer.away_since = now_ms
-        for attempt in list(self._flights.attempts.values()):
-            if attempt.address == address and not attempt.superseded:
-                self._lost(attempt, f"the connection to {address} was lost", now_ms)
+        self._recovery.connection_lost(address, now_ms)
 
     def returned(self, address: str, message: Message, now_ms: int) -> None:
         """This message could not be sent: what it asks for has not been asked."""
         if isinstance(message, m.MapRequest):
             self.atlas.unsent(now_ms)
-        if not isinstance(message, Requests):
-            return
-        for group in message.groups:
-            attempt = self._flights.attempts.pop(group.id, None)
-            for part in attempt.live_parts() if attempt is not None else ():
-                part.open -= 1
-                part.detail, part.blame = f"{address} takes no more", Unavailable
-                self._answering.pause(part, now_ms)
+        elif isinstance(message, Requests):
+            self._recovery.unsent(address, message, now_ms)
 
     # Time -----------------------------------------------------------------------------------------------------------
 
     def tick(self, now_ms: int) -> None:
         """Do what is due: attempts that were lost, parts that have paused, deadlines, the map."""
-        for attempt in self._flights.due(now_ms):
-            self._alarm(attempt, now_ms)
-        for part in self._pauses.due(now_ms):
-            if not part.done and not self._is_late(part, now_ms):
-                self._places.place(part, now_ms)
-        if now_ms >= self._places.sweep_at:
-            for part in self._places.expired(now_ms):
-                self._is_late(part, now_ms)
+        self._recovery.tick(now_ms)
         self._desk.tick(now_ms)
         self.peers.tick(now_ms)
         self._ask_for_map(now_ms)
 
     def next_ms(self) -> int:
         """When to tick at the latest; NEVER if nothing is waited for."""
-        soonest = min(self._flights.next_ms(), self._pauses.next_ms(), self._desk.next_ms(), self._places.sweep_at)
+        soonest = min(self._recovery.next_ms(), self._desk.next_ms())
         for moment in (self.atlas.next_ms(), self.peers.next_ms()):
             if moment is not None and moment < soonest:
                 soonest = moment
@@ -185,8 +169,13 @@ class Router:
         if self.atlas.changed:
             self._follow_map(now_ms)
         self._dispatch.cut(now_ms)
-        if self._places.holes or self._dispatch.stuck:
-            self._pause_stranded(now_ms)
+        if self._places.holes:
+            holes, self._places.holes = self._places.holes, []
+            self._recovery.strand(holes, "the map shows no shard for the key", now_ms)
+            self.atlas.need(now_ms)
+        if self._dispatch.stuck:
+            stuck, self._dispatch.stuck = self._dispatch.stuck, []
+            self._recovery.strand(stuck, "no node of the shard can be reached", now_ms)
         shard_map = self.atlas.map
         if shard_map is None:
             return self._outbox.take(0, 0)
@@ -204,7 +193,7 @@ class Router:
         else:
             peer.fault = ""
             self.atlas.version_seen(message.map_version, peer.address, now_ms)
-        if all(other.fault for other in self.peers.known.values()):
+        if self.peers.all_faulty:
             self._end_all(ProtocolError(self.peers.silence()))
 
     def _map_arrived(self, peer: Peer, message: m.MapAnswer, now_ms: int) -> None:
@@ -233,74 +222,14 @@ class Router:
         self.atlas.changed = False
         shard_map = self.atlas.map
         assert shard_map is not None
-        self.peers.learn(shard_map.nodes.values(), shard_map.coordinators, shard_map.publishers, now_ms)
-        down = {node.address for node in shard_map.nodes.values() if node.state is NodeState.DOWN}
-        for attempt in list(self._flights.attempts.values()):
-            if attempt.superseded:
-                continue
-            info = shard_map.shards.get(attempt.info.shard)
-            leader = info.leading() if info is not None else None
-            node = shard_map.nodes.get(leader.node) if leader is not None else None
-            moved = info is None or (
-                info.term > attempt.info.term and (node is None or node.address != attempt.address)
-            )
-            if attempt.address in down:
-                self.peers.suspect(attempt.address, now_ms)
-                self._lost(attempt, f"the node at {attempt.address} is down", now_ms)
-            elif moved:
-                self._lost(attempt, "the shard's leader has changed", now_ms)
+        nodes = shard_map.nodes.values()
+        down = self.peers.learn(nodes, shard_map.coordinators, shard_map.publishers, now_ms)
+        if down:
+            self._recovery.nodes_down(down, now_ms)
+        self._recovery.leaders_moved(shard_map, now_ms)
         self._places.refresh(now_ms)
-        self._wake(now_ms)
+        self._recovery.wake(now_ms)
         self._desk.map_changed(now_ms)
-
-    def _alarm(self, attempt: Attempt, now_ms: int) -> None:
-        live = [part for part in attempt.live_parts() if not self._is_late(part, now_ms)]
-        if not live:
-            del self._flights.attempts[attempt.id]
-        elif attempt.superseded or now_ms < attempt.timeout_ms:
-            self._flights.arm(attempt, live)
-        else:
-            if self.peers.suspect(attempt.address, now_ms):
-                self._outbox.tell(attempt.address, m.Hello(0, m.PROTOCOL_VERSION, 0))  # its answer clears it
-            self._lost(attempt, f"no answer from {attempt.address} in {now_ms - attempt.sent_ms} ms", now_ms)
-
-    def _lost(self, attempt: Attempt, detail: str, now_ms: int) -> None:
-        """Send its parts again, under the same numbers. Its own answer may still come, and counts."""
-        attempt.superseded = True
-        live = attempt.live_parts()
-        for part in live:
-            part.lost += 1
-            part.tries += 1
-            part.detail, part.blame = detail, Timeout
-            self._places.place(part, now_ms)
-        if live:
-            self._flights.arm(attempt, live)
-        else:
-            del self._flights.attempts[attempt.id]
-
-    def _wake(self, now_ms: int) -> None:
-        for part in self._pauses.wake():
-            if not part.done:
-                self._places.place(part, now_ms)
-
-    def _pause_stranded(self, now_ms: int) -> None:
-        holes, self._places.holes = self._places.holes, []
-        stuck, self._dispatch.stuck = self._dispatch.stuck, []
-        for part in holes:
-            part.detail, part.blame = "the map shows no shard for the key", Unavailable
-            self._answering.pause(part, now_ms)
-        if holes:
-            self.atlas.need(now_ms)
-        for part in stuck:
-            part.detail, part.blame = "no node of the shard can be reached", Unavailable
-            self._answering.pause(part, now_ms)
-
-    def _is_late(self, part: Part, now_ms: int) -> bool:
-        """End the part if its deadline has passed."""
-        if part.request.deadline_ms > now_ms:
-            return False
-        self._ledger.ended(part, late(part, now_ms - part.request.submitted_ms, self.peers.silence()))
-        return True
 
     def _end_all(self, error: ZkvError) -> None:
         waiting, self._places.unplaced = self._places.unplaced, []

@@ -170,3 +170,24 @@ def test_a_reader_that_leaves_early_costs_no_traceback(zkv_command: Zkv, zkv_clu
     shell = f"{sys.executable} -m zkv.cli.main export --address {zkv_cluster.address} | head -n 1"
     ended = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
     assert (ended.stdout.count("\n"), ended.stderr) == (1, "")
+
+
+def test_weaker_levels_can_be_named(zkv_command: Zkv) -> None:
+    assert zkv_command("put", "weak", "1", "--w", "1") == (0, "0\n", "")  # acknowledged before its version is known
+    assert zkv_command("put", "strong", "1", "--w", "all")[0] == 0
+    code, got, _ = zkv_command("get", "strong", "--r", "any", "--json")
+    assert (code, "stale_ms" in json.loads(got)) == (0, True)
+    assert zkv_command("put", "weak", "1", "--w", "most")[0] == 2
+
+
+def test_without_the_coordinator_keys_and_the_overview_can_still_be_had(zkv_command: Zkv, zkv_cluster: Cluster) -> None:
+    zkv_cluster.kill("coordinator")
+    node = ["--address", zkv_cluster.address_of("node1")]
+    try:
+        assert zkv_command("put", "orphan", "fine", *node)[0] == 0
+        assert zkv_command("get", "orphan", *node) == (0, "fine\n", "")
+        code, screen, _ = zkv_command("status", *node)
+        assert (code, "no coordinator answers" in screen, "3 up, 0 down" in screen) == (0, True, True)
+        assert zkv_command("table", "create", "orphans", "--timeout", "0.5", *node)[0] == 4
+    finally:
+        zkv_cluster.start("coordinator")

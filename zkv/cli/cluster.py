@@ -161,6 +161,7 @@ def _summary(seen: Overview) -> list[tuple[str, str]]:
     counted = f", {told['shards_not_counted']} shards not counted yet" if told["shards_not_counted"] else ""
     lines = [
         ("cluster", f"{told['cluster']}, map version {told['map_version']}"),
+        ("led by", " ".join(seen.coordinators) or "no coordinator answers; reads, writes and failover go on without"),
         ("nodes", f"{told['nodes_up']} up, {told['nodes_down']} down"),
         ("shards", f"{told['shards']} in {told['tables']} tables"),
         ("", f"{len(leaderless)} without a leader, {len(below)} below their replica count"),

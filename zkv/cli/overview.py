@@ -37,10 +37,11 @@ class NodeFigures(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Overview:
-    """The map, and the figures of each node that answered; `silent` are nodes and coordinators that did not."""
+    """The map, the figures of each node that answered, the names of coordinators that did and of nodes that did not."""
 
     map: ShardMap
     figures: dict[str, NodeFigures]
+    coordinators: list[str]
     silent: list[str]
 
     @property
@@ -76,6 +77,7 @@ class Overview:
             "cluster": f"{self.map.cluster:x}",
             "map_version": self.map.version,
             "coordinators": list(self.map.coordinators),
+            "coordinators_heard": self.coordinators,
             "nodes_up": sum(node.state == NodeState.UP for node in nodes),
             "nodes_down": sum(node.state == NodeState.DOWN for node in nodes),
             "tables": len(self.map.tables),
@@ -147,7 +149,8 @@ def look(client: zkv.Client) -> Overview:
     told = client.status()
     shard_map = ShardMap(client.shard_map())
     figures = {name: msgspec.convert(one, NodeFigures) for name, one in told.items() if one and name in shard_map.nodes}
-    return Overview(shard_map, figures, sorted(name for name, one in told.items() if one is None))
+    coordinators = sorted(name for name, one in told.items() if one and one.get("role") == "coordinator")
+    return Overview(shard_map, figures, coordinators, sorted(name for name, one in told.items() if one is None))
 
 
 def range_text(partitioner: Partitioner, shard: ShardInfo) -> str:

@@ -234,6 +234,19 @@ def test_a_dead_leaders_requests_go_to_another_member_at_once_and_reach_the_new_
     assert call.ended_ms - elected_ms <= 250
 
 
+def test_a_lost_connection_is_not_waited_on(cluster: FakeCluster) -> None:
+    key = cluster.key_in(1)
+    cluster.result(ops.get(key))
+    cluster.broadcasting = False
+    cluster.deaf.add("n1:1")
+    call = cluster.ask(ops.increment(key))
+    cluster.run(for_ms=10)
+    cluster.lead(1, "n2", publish=False)
+    cluster.kill("n1:1")
+    cluster.run(call, for_ms=10)
+    assert call.outcome == 1
+
+
 def test_a_broadcast_of_the_new_leader_releases_what_waits_at_once(cluster: FakeCluster) -> None:
     key = cluster.key_in(1)
     cluster.result(ops.get(key))

@@ -109,6 +109,18 @@ def test_a_page_is_no_larger_than_the_limit_and_no_page_follows_the_last() -> No
     assert Scan("default").next_request().items[0].limit == limits.SCAN_PAGE_ROWS_MAX  # type: ignore[union-attr, attr-defined]
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("partitioner", list(Partitioner))
+def test_a_shard_of_many_pages_gives_each_row_once(partitioner: Partitioner, reverse: bool) -> None:
+    cluster = FakeCluster(shards=1, partitioner=partitioner)
+    keys = [b"%05d" % number for number in range(2_300)]
+    for start in range(0, len(keys), 1_000):
+        fill(cluster, keys[start : start + 1_000])
+    assert sorted(rows(cluster, Scan("default", reverse=reverse))) == keys
+    assert rows(cluster, Scan("default", prefix="0222")) == keys[2_220:2_230] or partitioner is Partitioner.HASH
+    assert len(rows(cluster, Scan("default", limit=1_500))) == 1_500
+
+
 def test_a_scan_that_is_complete_has_no_cursor_and_one_at_its_start_has() -> None:
     cluster = range_cluster()
     fill(cluster)

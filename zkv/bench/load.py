@@ -44,6 +44,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     value_bytes: int
     batch: int
     nodes: int
+    shards: int
     leaders: dict[str, int]  # shards of the table that each node led at the end
     ops_per_s: int
     p50_ms: float
@@ -52,14 +53,17 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     p999_ms: float
 
 
-def run_load(addresses: str, workload: Workload, shape: Shape) -> Result:
-    """Measure on a table of its own, which is dropped at the end. Raises ZkvError as soon as one request fails."""
+def run_load(addresses: str, workload: Workload, shape: Shape, shards: int = 1) -> Result:
+    """Measure on a table of its own, which is dropped at the end. Raises ZkvError as soon as one request fails.
+
+    `shards` 0: as many as any new table has.
+    """
     if shape.keys < workload.operations:
         raise InvalidRequest(f"{workload} takes {workload.operations} keys at once, and there are {shape.keys}")
     table = f"bench-{os.getpid()}-{time.time_ns()}"
     with Client(addresses) as client:
         nodes = len(client.shard_map().nodes)
-        client.create_table(table, replicas=min(3, nodes), timeout_s=30.0)
+        client.create_table(table, replicas=min(3, nodes), shards=shards or None, timeout_s=30.0)
         try:
             with Driver(addresses, timeout_s=10.0) as driver:
                 loop = _Loop(driver, table, workload, shape)
@@ -174,6 +178,7 @@ def _result(workload: Workload, shape: Shape, rate: Rate, nodes: int, leaders: d
         value_bytes=shape.value_bytes,
         batch=workload.operations,
         nodes=nodes,
+        shards=sum(leaders.values()),
         leaders=leaders,
         ops_per_s=rate.ops_per_s * workload.operations,
         p50_ms=rate.p50_ms,

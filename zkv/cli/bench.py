@@ -38,6 +38,15 @@ def bench(
     seconds: SecondsOption = 3.0,
     keys: KeysOption = 10_000,
     value_bytes: BytesOption = 100,
+    shards: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Of the table; 0: as a new table. One shard, led by one node, is fastest where all nodes share a "
+            "machine; on machines of their own, more shards use more of them.",
+        ),
+    ] = 1,
     against_ceiling: Annotated[
         bool, typer.Option("--against-ceiling", help="Measure the bare ceiling in turns with it, and print the share.")
     ] = False,
@@ -60,7 +69,7 @@ def bench(
             for count in outstanding or [_OUTSTANDING]:
                 shape = bare.Shape(outstanding=count, seconds=seconds, keys=keys, value_bytes=value_bytes)
                 rounds = turns if against_ceiling else 1
-                _show(_compared(where, kind, shape, rounds, against=against_ceiling), as_json=as_json)
+                _show(_compared(where, kind, shape, rounds, shards=shards, against=against_ceiling), as_json=as_json)
 
 
 @app.command()
@@ -83,7 +92,9 @@ def ceiling(
             _show({"kind": kind.value, "outstanding": count} | figures, as_json=as_json)
 
 
-def _compared(where: str, kind: Workload, shape: bare.Shape, rounds: int, *, against: bool) -> dict[str, object]:
+def _compared(
+    where: str, kind: Workload, shape: bare.Shape, rounds: int, *, shards: int, against: bool
+) -> dict[str, object]:
     """The median of `rounds` measurements; `against`: each right after the ceiling, in the same weather."""
     results: list[Result] = []
     ceilings: list[int] = []
@@ -91,7 +102,7 @@ def _compared(where: str, kind: Workload, shape: bare.Shape, rounds: int, *, aga
     for _ in range(rounds):
         if against:
             ceilings.append(bare.measure(limit, shape).ops_per_s)
-        results.append(run_load(where, kind, shape))
+        results.append(run_load(where, kind, shape, shards))
     results.sort(key=lambda result: result.ops_per_s)
     found: dict[str, object] = msgspec.structs.asdict(results[len(results) // 2])
     if against:

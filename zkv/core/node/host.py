@@ -22,6 +22,7 @@ from zkv.core.raft.messages import (
     Member,
     Membership,
     RaftMessage,
+    VoteRequest,
 )
 from zkv.core.raft.ready import EntryId, Ready, Rng, Timing
 from zkv.core.raft.replica import Replica
@@ -139,7 +140,7 @@ class Host(Generic[M]):
         self._creating: set[ReplicaId] = set()
         self._dying: set[ReplicaId] = set()
         self._held: dict[ReplicaId, EntryId] = {}  # of a checkpoint that is being made
-        self._teachers: dict[ReplicaId, NodeId] = {}
+        self._senders: dict[ReplicaId, NodeId] = {}
         self._next_space = 1
 
     # The turn ---------------------------------------------------------------------------------------------------
@@ -171,8 +172,8 @@ class Host(Generic[M]):
         if hosted is None or hosted.frozen:
             self.unknown_messages += 1
             return
-        if hosted.machine is None:
-            self._teachers[message.sender] = sender
+        if isinstance(message, AppendRequest | VoteRequest):
+            self._senders[message.sender] = sender
         self.touch(hosted).step(message)
 
     def turn(self) -> tuple[Effects, list[tuple[Hosted[M], Member]]]:
@@ -217,9 +218,9 @@ class Host(Generic[M]):
         return min((hosted.replica.next_deadline_ms() for hosted in self.hosted.values()), default=self.now_ms + 1_000)
 
     def send(self, member: Member, message: PeerMessage) -> None:
-        """Put a message among this turn's. A learner without state knows its leader's node only by hearing from it."""
+        """Put a message among this turn's. Who is not yet known as a member is known by having been heard from."""
         if not member.node:
-            member = Member(member.replica, self._teachers.get(member.replica, NodeId("")), 0)
+            member = Member(member.replica, self._senders.get(member.replica, NodeId("")), 0)
         self.effects.messages.setdefault((member.node, member.incarnation), []).append(message)
 
     def _settle(self, hosted: Hosted[M], ready: Ready) -> bool:
@@ -331,7 +332,8 @@ class Host(Generic[M]):
     def _born(self, replica: ReplicaId) -> None:
         self._creating.discard(replica)
         descriptor = self._descriptor(replica)
-        self._host(replica, descriptor, HardState(FIRST.term, ReplicaId(0)), FIRST, [], FIRST.index)
+        hard_state = HardState(FIRST.term, ReplicaId(0))
+        self._host(replica, descriptor, hard_state, FIRST, [], FIRST.index, newborn=True)
 
     def _log_death(self, shard: ShardId, replica: ReplicaId) -> None:
         self.pipeline.add(LogItem(replica, gone=True))
@@ -357,11 +359,15 @@ class Host(Generic[M]):
         start: EntryId,
         entries: list[Entry],
         commit: int,
+        *,
+        newborn: bool = False,
     ) -> Hosted[M]:
         machine = self._make_machine(replica, descriptor)
         info = descriptor.info
         applied = machine.applied.index
-        raft = self._replica(replica, info.shard, hard_state, info.membership, start, entries, commit, applied)
+        raft = self._replica(
+            replica, info.shard, hard_state, info.membership, start, entries, commit, applied, newborn=newborn
+        )
         hosted = Hosted(info.shard, raft, machine)
         self.hosted[info.shard] = self._by_replica[replica] = hosted
         self.touch(hosted)
@@ -377,6 +383,8 @@ class Host(Generic[M]):
         entries: list[Entry],
         commit: int,
         applied: int,
+        *,
+        newborn: bool = False,
     ) -> Replica:
         return Replica(
             id=replica,
@@ -390,6 +398,7 @@ class Host(Generic[M]):
             timing=self._timing,
             rng=self.rng,
             now_ms=self.now_ms,
+            newborn=newborn,
         )
 
     def _descriptor(self, replica: ReplicaId) -> records.Descriptor:

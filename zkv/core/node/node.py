@@ -30,7 +30,7 @@ from zkv.core.shard import records
 from zkv.core.shard.commands import Group, Reason
 from zkv.core.shard.machine import ShardMachine
 from zkv.core.shard.rows import Rows
-from zkv.ids import NodeId, ReplicaId
+from zkv.ids import NodeId, ReplicaId, ShardId
 
 MAP_ROW = b"m"
 _NOBODY = NodeId("")
@@ -83,6 +83,7 @@ class Node:
         self._map_asked_ms = -1_000_000
         self._leading = -1
         self._note_at_ms = 0
+        self._handed_over: set[ShardId] = set()
 
     def load(self, recovered: Mapping[ReplicaId, RecoveredReplica], now_ms: int) -> None:
         """Take up what the folder holds, the last map among it. Raises LostState (see `Host.load`)."""
@@ -196,6 +197,9 @@ class Node:
         """Ask another voter to lead each shard that is led here (a clean stop). True when none is left."""
         leading = [one for one in self.host.hosted.values() if one.replica.role is Role.LEADER]
         for hosted in leading:
+            if hosted.shard in self._handed_over:
+                continue  # others that stop hand theirs to us: once is enough, or it goes to and fro
+            self._handed_over.add(hosted.shard)
             replica = self.host.touch(hosted)
             behind_first = sorted(replica.progress(), key=lambda peer: peer[1])
             for target, _ in reversed(behind_first):

@@ -14,7 +14,7 @@ import msgspec
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.follower import MapFollower
 from zkv.core.cluster.frames import Answers, Forward, Forwarded, PeerMessage, Peers, Requests
-from zkv.core.cluster.partition import partition_key, user_key
+from zkv.core.cluster.partition import partition_of, user_key
 from zkv.core.cluster.shardmap import Beacon, MapDelta, MapSnapshot, Partitioner
 from zkv.core.message import Message
 from zkv.core.node.census import Census
@@ -342,4 +342,4 @@ class Node:
 def make_machine(rows: Rows, replica: ReplicaId, descriptor: records.Descriptor) -> ShardMachine:
     """The machine of one replica, with its table's partitioner."""
     partitioner = Partitioner(descriptor.info.partitioner)
-    return ShardMachine(replica, descriptor, rows, partial(partition_key, partitioner), partial(user_key, partitioner))
+    return ShardMachine(replica, descriptor, rows, partition_of(partitioner), partial(user_key, partitioner))

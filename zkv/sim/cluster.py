@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from zkv.core.raft.replica import Role
-from zkv.ids import ShardId
 from zkv.sim.disk import DiskSpeed, Folder
 from zkv.sim.network import CALM, Network
 from zkv.sim.processes import COORDINATOR, Machine, SimCoordinator, SimNode
@@ -66,28 +64,23 @@ class Cluster:
         node.lose_disk(self._rng.getrandbits(62))
 
     def may_lose_a_disk(self) -> bool:
-        """Whether every shard has three voters or more, none on a disk lost before, and no change under way.
+        """Whether every replica knows of three voters or more, none on a disk lost before, and of no change under way.
 
-        Between the promotion of a fresh replica and the removal of the lost one a group of three needs three of four
-        voters: whoever loses the fresh one's disk just then stops the shard for good, and nothing promises otherwise.
+        While a lost replica is replaced, a group of three passes through four voters of which it needs three: whoever
+        loses another disk just then stops the shard for good, and nothing promises otherwise. Nor does it until the
+        removal is applied everywhere, for only then do all count by the new membership (rule 11).
         """
-        folders = {other.name: other.machine.folder.incarnation for other in self.nodes}
-        led: set[ShardId] = set()
-        shards: set[ShardId] = set()
-        for other in self.nodes:
-            if other.alive:
-                shards |= other.node.host.hosted.keys()
-        for other in self.nodes:
-            for hosted in other.node.host.hosted.values() if other.alive else ():
-                members = hosted.replica.membership
-                if hosted.replica.role is not Role.LEADER:
-                    continue
-                if len(members.voters) < 3 or members.learners:
-                    return False
-                if any(folders[voter.node] != voter.incarnation for voter in members.voters):
-                    return False
-                led.add(hosted.shard)
-        return led == shards and bool(led)
+        folders = {node.name: node.machine.folder.incarnation for node in self.nodes}
+        members = [
+            hosted.replica.membership for node in self.nodes if node.alive for hosted in node.node.host.hosted.values()
+        ]
+        whole = all(
+            len(group.voters) >= 3
+            and not group.learners
+            and all(folders[voter.node] == voter.incarnation for voter in group.voters)
+            for group in members
+        )
+        return whole and all(node.alive for node in self.nodes) and bool(members)
 
     def _machine(self) -> Machine:
         disk = self._disk

@@ -373,7 +373,7 @@ class Host(Generic[M]):
         self.touch(hosted)
         return hosted
 
-    def _replica(
+    def _replica(  # noqa: PLR0913  # all that a disk knows of a replica
         self,
         replica: ReplicaId,
         shard: ShardId,

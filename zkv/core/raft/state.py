@@ -195,4 +195,5 @@ class ReplicaState:
 
 
 def voter_ids(membership: Membership) -> frozenset[ReplicaId]:
+    """The voters by id."""
     return frozenset(member.replica for member in membership.voters)

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from zkv.checkers.history import Args, Outcome, Recorder, Token, Verb
 from zkv.core.routing.operations import ANY_REPLICA, KeyRequest, Receipt
 from zkv.core.routing.router import Router
 from zkv.errors import ConditionFailed, ZkvError
-from zkv.sim.history import Args, Outcome, Recorder, Token, Verb
 from zkv.sim.network import Arrival, Network
 from zkv.sim.processes import BROADCAST, ROUTER, Process
 from zkv.sim.world import MS, Clock, World

@@ -3,17 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from zkv.checkers import linear
+from zkv.checkers.history import Recorder
+from zkv.checkers.linear import Status
 from zkv.core.cluster.coordinator import DEFAULT_TABLE
 from zkv.core.raft.replica import Role
 from zkv.core.routing.admin import AdminRequest, create_table, drop_table
 from zkv.core.shard.descriptor import ShardState
 from zkv.errors import NoSuchTable, ZkvError
-from zkv.sim import faults, linear
+from zkv.sim import faults
 from zkv.sim.checkers import Checkers, disagreements
 from zkv.sim.client import SimClient
 from zkv.sim.cluster import Cluster
-from zkv.sim.history import Recorder
-from zkv.sim.linear import Status
 from zkv.sim.processes import COORDINATOR, Process
 from zkv.sim.report import Report
 from zkv.sim.workload import TABLES, Load, final_reads, staler_than_told

@@ -6,10 +6,10 @@ which write a read has seen. Conditions ask for a version that the client has se
 
 from random import Random
 
+from zkv.checkers.history import Args, Outcome, Recorder, Verb
 from zkv.core.routing import operations as op
 from zkv.core.routing.operations import KeyRequest
 from zkv.sim.client import Ask, SimClient
-from zkv.sim.history import Args, Outcome, Recorder, Verb
 from zkv.sim.world import MS, World
 
 TABLES = ("scattered", "ordered")

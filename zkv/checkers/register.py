@@ -7,7 +7,7 @@ one key. Where nobody was told the version of a write, it is kept as a lower bou
 import re
 from dataclasses import dataclass
 
-from zkv.sim.history import Call, Verb
+from zkv.checkers.history import Call, Verb
 
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]*")
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from zkv.sim.history import Call, Verb
-from zkv.sim.register import EMPTY, State, Step, applied, may_leave, step_of, too_late
+from zkv.checkers.history import Call, Verb
+from zkv.checkers.register import EMPTY, State, Step, applied, may_leave, step_of, too_late
 
 STEPS_MAX = 300_000  # of one key's search; each remembers at most one point, of about 300 bytes
 _BEFORE_ALL_ENDS = 1 << 80

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from zkv.sim.history import Args, Call, Outcome, Verb
+from zkv.checkers.history import Args, Call, Outcome, Verb
 
 VERBS = (Verb.PUT, Verb.PUT, Verb.GET, Verb.GET, Verb.DELETE, Verb.PUT_IF_VERSION, Verb.PUT_IF_ABSENT, Verb.INCREMENT)
 

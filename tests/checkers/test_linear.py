@@ -4,10 +4,10 @@ import random
 
 import msgspec
 import pytest
-from register_histories import random_history, spoilt, tries_all, without_some_versions
 
-from zkv.sim.history import Args, Call, Outcome, Recorder, Verb, from_lines, to_lines
-from zkv.sim.linear import Status, check
+from tests.checkers.register_histories import random_history, spoilt, tries_all, without_some_versions
+from zkv.checkers.history import Args, Call, Outcome, Recorder, Verb, from_lines, to_lines
+from zkv.checkers.linear import Status, check
 
 PROFILES = {
     "all verbs": {},

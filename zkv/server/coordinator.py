@@ -15,6 +15,7 @@ from zkv.core.raft.ready import Timing
 from zkv.errors import BadFrame, StorageError
 from zkv.net import drain, sockets
 from zkv.net.clock import now_ms
+from zkv.server.gauges import process_gauges
 from zkv.server.settings import CoordinatorSettings
 from zkv.server.store import REJOIN, Store
 from zkv.wire import codec
@@ -41,6 +42,7 @@ class CoordinatorProcess:
             coordinators=(settings.listen,),
             publishers=(settings.publish,),
         )
+        self.core.logic.gauges = process_gauges
         self.bad_frames = 0
         self._stopping = False
         self._again = False

@@ -1,10 +1,11 @@
-"""Figures that only the shell knows, put beside the core's own for `zkv status`: memory, disk, rates."""
+"""Figures that only the shell knows, put beside the core's own for `zkv status` and `zkv bench`."""
 
 import os
 import resource
+import time
 from pathlib import Path
 
-from zkv.core.node.node import Node
+from zkv.core.node.service import Service
 from zkv.server.store import Store
 
 _LOOK_MS = 1_000
@@ -13,31 +14,55 @@ _STATM = Path("/proc/self/statm")
 
 
 class Gauges:
-    """Renewed once a second."""
+    """A node's. Counts are since the process began; rates are of the last whole second or so.
 
-    def __init__(self, store: Store) -> None:
+    `received` and `answered` are the messages that its socket for clients and peers took and gave: summed over all
+    nodes, each message between clients and nodes, and between nodes, is counted once.
+    """
+
+    def __init__(self, service: Service, store: Store) -> None:
+        self.received = 0
+        self.received_bytes = 0
+        self.answered = 0
+        self.answered_bytes = 0
+        self._service = service
         self._store = store
         self._looked_ms = 0
-        self._reads = 0
-        self._writes = 0
+        self._counted = (0, 0)
+        self._rates = (0, 0)
 
-    def tend(self, node: Node, now_ms: int) -> None:
-        """Bring the node's gauges up to date, if it is time."""
+    def tend(self, now_ms: int) -> None:
+        """Bring the rates up to date, if it is time."""
         since = now_ms - self._looked_ms
         if since < _LOOK_MS:
             return
-        reads, writes = node.service.reads_served, node.service.writes_applied
-        node.gauges = {
-            "pid": os.getpid(),
-            "memory_bytes": memory_bytes(),
+        reads, writes = self._service.reads_served, self._service.writes_applied
+        self._rates = (
+            round((reads - self._counted[0]) * 1000 / since),
+            round((writes - self._counted[1]) * 1000 / since),
+        )
+        self._looked_ms, self._counted = now_ms, (reads, writes)
+
+    def figures(self) -> dict[str, int | float]:
+        """All of them, by name."""
+        return process_gauges() | {
             "log_bytes": self._store.log.size_bytes,
             "engine_bytes": self._store.engine.size_bytes(),
             "flushes": self._store.flushes,
+            "flushed_bytes": self._store.log.position,
             "disk_full": self._store.full,
-            "reads_per_s": round((reads - self._reads) * 1000 / since),
-            "writes_per_s": round((writes - self._writes) * 1000 / since),
+            "received": self.received,
+            "received_bytes": self.received_bytes,
+            "answered": self.answered,
+            "answered_bytes": self.answered_bytes,
+            "reads_per_s": self._rates[0],
+            "writes_per_s": self._rates[1],
         }
-        self._looked_ms, self._reads, self._writes = now_ms, reads, writes
+
+
+def process_gauges() -> dict[str, int | float]:
+    """What every process has: its id, its memory, the CPU seconds that all its threads have used."""
+    return {"pid": os.getpid(), "memory_bytes": memory_bytes(), "cpu_s": time.process_time()}
 
 
 def memory_bytes() -> int:

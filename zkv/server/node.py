@@ -59,7 +59,8 @@ class NodeProcess:
         self.node = Node(identity, folder.cluster, self.store.engine, SystemRandom(), Timing())
         self.peers = PeerLinks(self.context, identity.node)
         self.link = CoordinatorLink(self.context, settings.join)
-        self.gauges = Gauges(self.store)
+        self.gauges = Gauges(self.node.service, self.store)
+        self.node.gauges = self.gauges.figures
         self.bad_frames = 0
         self.unread_answers = 0
         self._map_version = (-1, -1)
@@ -110,7 +111,7 @@ class NodeProcess:
             self._do(node.turn(), now)
         self.store.tend(node.host, now)
         node.service.disk_full = self.store.full
-        self.gauges.tend(node, now)
+        self.gauges.tend(now)
         if not ready and not self._again:
             self._again = node.idle()
 
@@ -136,6 +137,8 @@ class NodeProcess:
         self._follow_map()
 
     def _take(self, peer: bytes, body: bytes) -> None:
+        self.gauges.received += 1
+        self.gauges.received_bytes += len(body)
         try:
             message = codec.decode_to_node(body)
         except BadFrame:
@@ -164,7 +167,10 @@ class NodeProcess:
             middle = len(message.answers) // 2
             self._answer(peer, msgspec.structs.replace(message, answers=message.answers[:middle]))
             self._answer(peer, msgspec.structs.replace(message, answers=message.answers[middle:]))
-        elif not drain.answer(self.router, peer, body):
+            return
+        self.gauges.answered += 1
+        self.gauges.answered_bytes += len(body)
+        if not drain.answer(self.router, peer, body):
             self.unread_answers += 1
 
     def _follow_map(self) -> None:

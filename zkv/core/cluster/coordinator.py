@@ -5,6 +5,7 @@ a guess. Everything that it knows beside that state (sessions, reports, waiting 
 nodes say it again. Pure: time comes by `tick`, chance by `rng`, and what is to be sent is asked for.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.commands import CoordinatorState, MapCommand, encode
 from zkv.core.cluster.draft import Draft
-from zkv.core.cluster.figures import figures
+from zkv.core.cluster.figures import Figure, figures
 from zkv.core.cluster.leaders import LeaderBalance
 from zkv.core.cluster.liveness import Liveness
 from zkv.core.cluster.orders import Orders
@@ -69,6 +70,7 @@ class Coordinator:
         self.tables = TableRequests(state)
         self.registrar = Registrar(state, self.liveness, self.reports)
         self.received: dict[str, int] = {}
+        self.gauges: Callable[[], Mapping[str, Figure]] = dict  # what the shell knows
         self._rng = rng
         self._leading = False
         self._proposed: MapCommand | None = None
@@ -214,7 +216,7 @@ class Coordinator:
 
     def _status(self, request: m.StatusRequest) -> m.StatusAnswer:
         told = figures(self.state, self.reports, self.liveness, leading=self._leading, received=self.received)
-        return m.StatusAnswer(request.id, msgspec.msgpack.encode(told))
+        return m.StatusAnswer(request.id, msgspec.msgpack.encode({**told, **self.gauges()}))
 
     def _founding(self) -> MapCommand:
         """The very first command: the cluster's id and the incarnation of its coordinators' group."""

@@ -5,7 +5,7 @@ The shell drains its sockets, reads the clock, calls `tick`, hands over every me
 orders, and who is who.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -77,7 +77,7 @@ class Node:
         self.registration = Registration(identity)
         self.census = Census(rows)
         self.counts: dict[str, int] = {}
-        self.gauges: dict[str, object] = {}  # what the shell knows
+        self.gauges: Callable[[], Mapping[str, object]] = dict  # what the shell knows
         self._out = _Outbox()
         self._stored_version = (0, 0)
         self._map_asked_ms = -1_000_000
@@ -245,7 +245,7 @@ class Node:
             "messages": dict(self.counts),
             "transfers": self.transfers.progress(),
             "shards": shards,
-            **self.gauges,
+            **self.gauges(),
         }
 
     # Requests -------------------------------------------------------------------------------------------------------

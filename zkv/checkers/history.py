@@ -15,6 +15,8 @@ import msgspec
 
 from zkv.errors import Effect
 
+ENDLESS_NS = 1 << 62
+
 
 class Verb(StrEnum):
     """What was asked."""
@@ -25,6 +27,8 @@ class Verb(StrEnum):
     PUT_IF_VERSION = "put_if_version"
     PUT_IF_ABSENT = "put_if_absent"
     INCREMENT = "increment"
+    ADD = "add"  # args.value, to the set `key`; how the set is kept is not the history's concern
+    MEMBERS = "members"  # all elements of the set `key`
 
 
 class Args(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,12 +44,14 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `version`: of the row as it was left or found (0: no row); with `failed`, of the row that refused the condition.
     `value`: what a get found (with `found`) or an increment made. `found`: whether there was a row, of get and delete.
+    `members`: the set's elements.
     """
 
     version: int | None = None
     value: str | None = None
     found: bool | None = None
     failed: bool = False
+    members: tuple[str, ...] | None = None
 
 
 class Call(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,6 +70,19 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     outcome: Outcome | None = None
     effect: Effect = "unknown"
     stale_ms: int | None = None
+
+
+def ended_ns(call: Call) -> int:
+    """When the client was answered; far behind everything if it was not."""
+    return ENDLESS_NS if call.completed_ns is None else call.completed_ns
+
+
+def by_key(calls: Iterable[Call]) -> dict[str, list[Call]]:
+    """The history of each key."""
+    found: dict[str, list[Call]] = {}
+    for call in calls:
+        found.setdefault(call.key, []).append(call)
+    return found
 
 
 _encoder = msgspec.json.Encoder()

@@ -6,27 +6,21 @@ are not searched twice. An operation of unknown outcome may be placed at any tim
 placed only directly before one that could not have been answered as it was without it. That loses no linearization:
 before any other it can be left out or moved behind (the proof is in `_enabled`).
 
-Not verified here: reads that accepted a stale answer, scans, and order between different keys.
+A search that runs out of steps says UNKNOWN. Not verified here: reads that accepted a stale answer (`stale_reads`),
+sets (`growing_set`), scans, and order between different keys.
 """
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum
 
-from zkv.checkers.history import Call, Verb
+from zkv.checkers.history import Call, Verb, by_key
 from zkv.checkers.register import EMPTY, State, Step, applied, may_leave, step_of, too_late
+from zkv.checkers.verdict import Status, Verdict, verdict
 
+CHECKER = "linearizable"
 STEPS_MAX = 300_000  # of one key's search; each remembers at most one point, of about 300 bytes
 _BEFORE_ALL_ENDS = 1 << 80
-
-
-class Status(Enum):
-    """A verdict. UNKNOWN (the search ran out of steps) is not a pass."""
-
-    LINEARIZABLE = "linearizable"
-    VIOLATION = "violation"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,39 +40,17 @@ class Stuck:
         return f"{self.status.value}: key {self.key!r}: after {self.placed} operations: {row}; then none of:{calls}"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Of a whole history."""
-
-    status: Status
-    calls: int
-    keys: int
-    stuck: tuple[Stuck, ...] = ()
-
-    def __str__(self) -> str:
-        lines = [f"{self.status.value}: {self.calls} operations on {self.keys} keys", *map(str, self.stuck)]
-        return "\n".join(lines)
-
-
 def check(calls: Iterable[Call], *, steps_max: int = STEPS_MAX) -> Verdict:
     """Judge a history. Every key must have had no row before it."""
-    by_key: dict[str, list[Call]] = {}
-    count = 0
-    for call in calls:
-        by_key.setdefault(call.key, []).append(call)
-        count += 1
-    stuck = [found for key, mine in by_key.items() if (found := _check_key(key, mine, steps_max)) is not None]
-    statuses = {found.status for found in stuck}
-    status = Status.LINEARIZABLE
-    for worse in (Status.UNKNOWN, Status.VIOLATION):
-        status = worse if worse in statuses else status
-    return Verdict(status, count, len(by_key), tuple(stuck))
+    registers = by_key(call for call in calls if call.op not in (Verb.ADD, Verb.MEMBERS))
+    stuck = [found for key, mine in registers.items() if (found := _check_key(key, mine, steps_max)) is not None]
+    return verdict(CHECKER, registers, stuck)
 
 
 def _check_key(key: str, calls: list[Call], steps_max: int) -> Stuck | None:
     search = _Search(calls, steps_max)
     status = search.run()
-    if status is Status.LINEARIZABLE:
+    if status is Status.PASSED:
         return None
     placed, state, waiting = search.furthest
     return Stuck(key, status, placed, state, tuple(search.known[number].call for number in waiting))
@@ -142,7 +114,7 @@ class _Search:
         count = len(self.known)
         while path:
             if points[-1][0] == count:
-                return Status.LINEARIZABLE
+                return Status.PASSED
             option = next(path[-1], None)
             if option is None:
                 path.pop()

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zkv.checkers import linear
 from zkv.checkers.history import Recorder
-from zkv.checkers.linear import Status
+from zkv.checkers.judgement import judge
+from zkv.checkers.verdict import Status
 from zkv.core.cluster.coordinator import DEFAULT_TABLE
 from zkv.core.raft.replica import Role
 from zkv.core.routing.admin import AdminRequest, create_table, drop_table
@@ -17,7 +17,7 @@ from zkv.sim.client import SimClient
 from zkv.sim.cluster import Cluster
 from zkv.sim.processes import COORDINATOR, Process
 from zkv.sim.report import Report
-from zkv.sim.workload import TABLES, Load, final_reads, staler_than_told
+from zkv.sim.workload import TABLES, Load, final_reads
 from zkv.sim.world import MS, SECOND, Violation, World, account_of
 
 SETTLE_US = 30 * SECOND  # within so long of the last fault all must be well (stated in docs/testing.md)
@@ -195,11 +195,8 @@ class Run:
             self.report.fail(f"{within}, {what}")
 
     def _judge(self) -> None:
-        stale = staler_than_told(self.recorder, self.swarm.drift)
-        if stale:
-            self.report.fail(stale)
-        verdict = linear.check(self.recorder.calls)
-        if verdict.status is Status.VIOLATION:
-            self.report.fail(f"not linearizable: {verdict}")
-        elif verdict.status is Status.UNKNOWN and self.report.result == "passed":
-            self.report.result = "unknown"
+        for verdict in judge(self.recorder.calls, drift=self.swarm.drift):
+            if verdict.status is Status.VIOLATION:
+                self.report.fail(str(verdict))
+            elif verdict.status is Status.UNKNOWN and self.report.result == "passed":
+                self.report.result = "unknown"

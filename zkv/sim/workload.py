@@ -6,7 +6,7 @@ which write a read has seen. Conditions ask for a version that the client has se
 
 from random import Random
 
-from zkv.checkers.history import Args, Outcome, Recorder, Verb
+from zkv.checkers.history import Args, Recorder, Verb
 from zkv.core.routing import operations as op
 from zkv.core.routing.operations import KeyRequest
 from zkv.sim.client import Ask, SimClient
@@ -96,27 +96,6 @@ def final_reads() -> list[Ask]:
         for table in TABLES
         for key in (*REGISTERS, *COUNTERS)
     ]
-
-
-def staler_than_told(recorder: Recorder, drift: float) -> str:
-    """A read of any replica that is older than it says, or "". Reads that found no row are not judged."""
-    written: dict[str, list[tuple[int, int]]] = {}  # key -> (when it was acknowledged, version)
-    for call in recorder.calls:
-        if call.op is not Verb.GET and call.completed_ns is not None and _told(call.outcome) and call.effect == "done":
-            assert call.outcome is not None
-            written.setdefault(call.key, []).append((call.completed_ns, call.outcome.version or 0))
-    for call in recorder.calls:
-        if call.stale_ms is None or call.outcome is None or not call.outcome.found:
-            continue
-        as_of_ns = call.invoked_ns - int((call.stale_ms + 1) * (1 + drift) * 1_000_000)
-        seen = call.outcome.version or 0
-        if any(version > seen for acknowledged_ns, version in written.get(call.key, ()) if acknowledged_ns < as_of_ns):
-            return f"staler than it says: {call}"
-    return ""
-
-
-def _told(outcome: Outcome | None) -> bool:
-    return outcome is not None and not outcome.failed and outcome.version is not None
 
 
 def _name(table: str, key: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """Rounds of kill -9 (and SIGSTOP) under a checked load: what each round cost, and that nothing was lost.
 
-python -m tests.cluster.rounds                 # 10 rounds of each kind
+python -m tests.cluster.rounds                 # 10 rounds of each kind; of `absence`, which takes a minute, one
 python -m tests.cluster.rounds --rounds 2 --kind leader --kind pause
 """
 
@@ -15,6 +15,7 @@ from zkv.testing import Cluster
 
 WITHIN_S = 2.0
 PAUSE_S = 5.0
+ABSENCE_S = 60.0
 
 
 def follower(cluster: Cluster, load: CheckedLoad) -> None:
@@ -55,26 +56,42 @@ def pause(cluster: Cluster, load: CheckedLoad) -> None:
     victim = cluster.leader_of(f"counter-{load.tag}-0")
     cluster.pause(victim)
     load.wait_until_all_advanced()
-    end = time.monotonic() + PAUSE_S
-    while time.monotonic() < end:
-        load.wait_until_all_advanced()
+    go_on(load, PAUSE_S)
     cluster.resume(victim)
 
 
-KINDS: dict[str, Callable[[Cluster, CheckedLoad], None]] = {
+def absence(cluster: Cluster, load: CheckedLoad, lasting_s: float = ABSENCE_S) -> None:
+    """Kill the coordinator; half-way through its absence kill a leader and start it again; only then bring it back."""
+    cluster.kill("coordinator")
+    go_on(load, lasting_s / 2)
+    leader(cluster, load)
+    go_on(load, lasting_s / 2)
+    cluster.start("coordinator")
+
+
+def go_on(load: CheckedLoad, lasting_s: float) -> None:
+    """For so long, every writer keeps being answered."""
+    end = time.monotonic() + lasting_s
+    while time.monotonic() < end:
+        load.wait_until_all_advanced()
+
+
+Kind = Callable[[Cluster, CheckedLoad], None]
+KINDS: dict[str, Kind] = {
     "follower": follower,
     "leader": leader,
     "coordinator": coordinator,
     "everything": everything,
     "pause": pause,
+    "absence": absence,
 }
 
 
-def run_round(cluster: Cluster, load: CheckedLoad, kind: str) -> float:
+def run_round(cluster: Cluster, load: CheckedLoad, kind: Kind) -> float:
     """One round; returns the longest request in seconds."""
     wait_until_whole(cluster)
     load.begin_round()
-    KINDS[kind](cluster, load)
+    kind(cluster, load)
     load.wait_until_all_advanced()
     return load.findings.longest_s
 
@@ -90,8 +107,8 @@ def main() -> int:
         load = CheckedLoad(cluster.address)
         load.start()
         for kind in args.kind or list(KINDS):
-            for number in range(1, args.rounds + 1):
-                longest = run_round(cluster, load, kind)
+            for number in range(1, (args.rounds if kind != "absence" else 1) + 1):
+                longest = run_round(cluster, load, KINDS[kind])
                 slow += kind != "everything" and longest > WITHIN_S
                 print(f"{kind:12} round {number:2}: longest request {longest:5.2f} s", flush=True)  # noqa: T201
         found = load.stop()

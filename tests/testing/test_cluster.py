@@ -1,6 +1,9 @@
 """`zkv.testing.Cluster` does to its processes what it says."""
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -73,3 +76,32 @@ def test_two_claims_never_share_a_port() -> None:
     with ClaimedPorts(20) as first, ClaimedPorts(20) as second:
         assert len(set(first.ports + second.ports)) == 40
         assert all(is_free(port) for port in first.ports)
+
+
+OWNER = """
+import signal
+from zkv.testing import Cluster
+cluster = Cluster(nodes=1)
+cluster.pause("node1")
+print(cluster.data, *(cluster.pid(name) for name in cluster.names), flush=True)
+signal.pause()
+"""
+
+
+def test_nothing_outlives_an_owner_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        folder, *pids = owner.stdout.readline().split()
+        assert len(pids) == 2
+        assert all(is_running(int(pid)) for pid in pids)
+        owner.kill()
+    end = time.monotonic() + 20.0
+    while Path(folder).exists() or any(is_alive(int(pid)) for pid in pids):
+        assert time.monotonic() < end, f"{folder} or one of {pids} is still there"
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs: one that has ended and that nobody has taken leave of does not."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return state.strip() != "" and not state.startswith("Z")

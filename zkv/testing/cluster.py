@@ -18,6 +18,7 @@ from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.partition import partition_key
 from zkv.errors import NoSuchTable, StartError, Timeout, ZkvError
 from zkv.testing.ports import ClaimedPorts
+from zkv.testing.warden import Warden
 
 COORDINATOR = "coordinator"
 _SERVE_S = 60.0
@@ -32,7 +33,7 @@ class Cluster:
     """One coordinator and `nodes` nodes on free ports of 127.0.0.1; it serves when the constructor returns.
 
     `data` is the folder of all their folders and logs; None: a temporary one that goes with `stop`. `options`: further
-    words for each node's command line, by its name. Everything that was started is gone when Python exits.
+    words for each node's command line, by its name. All that was started goes when Python exits or is killed.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Cluster:
         self._options = options or {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._paused: set[str] = set()
+        self._warden = Warden(self.data if self._temporary else None)
         atexit.register(self.stop)
         try:
             for name in self.names:
@@ -157,6 +159,7 @@ class Cluster:
                 process.kill()
                 process.wait()
         self._running.clear()
+        self._warden.dismiss()
         self._claimed.release()
         if self._temporary:
             shutil.rmtree(self.data, ignore_errors=True)
@@ -174,10 +177,15 @@ class Cluster:
     def _spawn(self, name: str) -> None:
         with self._log_file(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
-                self._command(name), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                self.command(name),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=self._warden.group,
             )
 
-    def _command(self, name: str) -> list[str]:
+    def command(self, name: str) -> list[str]:
+        """The command line of that process, for whoever wants to run it otherwise."""
         role = COORDINATOR if name == COORDINATOR else "node"
         words = [sys.executable, "-m", "zkv.cli.main", role, "--id", name]
         words += ["--data", str(self.data / name), "--listen", self._address[name]]

@@ -11,7 +11,7 @@ from zkv.cli import main
 from zkv.cli.main import EXIT_CODES, run
 
 KEY_COMMANDS = ["put", "get", "delete", "incr", "mput", "mget", "scan", "import", "export"]
-CLUSTER_COMMANDS = ["tables", "status", "nodes", "shards", "locate", "ring", "coordinator", "node", "bench"]
+CLUSTER_COMMANDS = ["tables", "status", "nodes", "shards", "locate", "ring", "coordinator", "node", "bench", "sim"]
 COMMANDS = KEY_COMMANDS + CLUSTER_COMMANDS
 GROUPED = ["table create", "table drop", "table show", "map watch", "bench ceiling"]
 

@@ -21,9 +21,9 @@ class Cluster:
         self._drift = drift
         self._disk = disk
         self._watch: Callable[[SimNode], None] = lambda node: None
-        self.coordinator = SimCoordinator(world, self.network, self.clock(), self._machine(), self.audience)
+        self.coordinator = SimCoordinator(world, self.network, self.clock(COORDINATOR), self._machine(), self.audience)
         self.nodes = [
-            SimNode(world, self.network, f"node{number}", self.clock(), self._machine(), zone="")
+            SimNode(world, self.network, f"node{number}", self.clock(f"node{number}"), self._machine(), zone="")
             for number in range(1, nodes + 1)
         ]
 
@@ -38,10 +38,11 @@ class Cluster:
         for node in self.nodes:
             node.start()
 
-    def clock(self) -> Clock:
+    def clock(self, name: str) -> Clock:
         """A clock of its own for one more process."""
-        rate = 1.0 + self._rng.uniform(-self._drift, self._drift)
-        return Clock(self.world, offset_ms=self._rng.randrange(_OFFSET_MS), rate=rate)
+        rng = self.world.rng(f"clock {name}")
+        rate = 1.0 + rng.uniform(-self._drift, self._drift)
+        return Clock(self.world, offset_ms=rng.randrange(_OFFSET_MS), rate=rate)
 
     def alive(self) -> list[SimNode]:
         """The nodes that run; some of them may be paused."""

@@ -1,113 +1,38 @@
-"""Trouble: what goes wrong in a run, drawn from its seed.
+"""Trouble: strikes a cluster with the kinds of fault that a swarm has drawn.
 
-Each seed draws the kinds of fault that it uses (a swarm: Groce et al. 2012), so that rare combinations happen, and how
-often each strikes. Trouble never judges; it only knows what it may not do: take the disks of two nodes while some
-shard still counts on the first (promise 1 holds only while a majority keeps its disks).
+Each kind has its own sources of chance, for its times and for each of its strikes, so that a plan may leave out a kind
+or a single strike and the rest goes as before. Trouble never judges; it only knows what it may not do: take the disks
+of two nodes while some shard still counts on the first (promise 1 holds only while a majority keeps its disks).
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from random import Random
 
-from zkv import limits
 from zkv.sim.cluster import Cluster
-from zkv.sim.disk import DiskSpeed
-from zkv.sim.network import CALM, Cut, Link, Weather, both_ways
+from zkv.sim.network import CALM, Cut, Link, both_ways
 from zkv.sim.ploys import Ploys
 from zkv.sim.processes import SimNode
+from zkv.sim.swarm import Swarm
 from zkv.sim.world import MS, SECOND
 
-KINDS = (
-    "kill",
-    "kill all",
-    "pause",
-    "stop",
-    "isolate",
-    "split",
-    "one way",
-    "break",
-    "slow link",
-    "slow disk",
-    "full disk",
-    "lost disk",
-    "coordinator",
-    "ploys",
-    "squeeze",
-    "loss",
-    "doubles",
-    "reorder",
-    "drift",
-)
-_STRIKING = KINDS[:14]  # the others are weather
-_SQUEEZED = {
-    "APPEND_BYTES_MAX": (150, 1_000),
-    "INFLIGHT_BYTES_PER_PEER_MAX": (400, 4_000),
-    "UNCOMMITTED_BYTES_PER_SHARD_MAX": (2_000, 20_000),
-    "TAIL_BYTES_PER_NODE_MAX": (2_000, 20_000),
-    "SNAPSHOT_CHUNK_BYTES": (60, 500),
-    "SESSIONS_PER_SHARD_MAX": (2, 4),
-    "WINDOW_SEQUENCES": (8, 40),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Swarm:
-    """What one seed uses. `every_us`: how long from strike to strike of each kind, in the mean."""
-
-    kinds: tuple[str, ...]
-    weather: Weather
-    disk: DiskSpeed
-    drift: float  # clocks run at 1 - drift to 1 + drift
-    limits: dict[str, int]  # of `zkv.limits`, made so small that they are met
-    every_us: dict[str, int] = field(default_factory=dict)
-
-
-def draw(rng: Random) -> Swarm:
-    """A swarm."""
-    share = rng.choice([0.2, 0.4, 0.7])
-    kinds = tuple(kind for kind in KINDS if rng.random() < share)
-    weather = Weather(
-        latency_us=rng.choice([50, 150, 1_000]),
-        jitter_us=rng.choice([50, 300, 3_000, 20_000 if "reorder" in kinds else 300]),
-        loss=rng.choice([0.01, 0.05, 0.2]) if "loss" in kinds else 0.0,
-        doubled=rng.choice([0.01, 0.1]) if "doubles" in kinds else 0.0,
-        ordered="reorder" not in kinds,
-    )
-    disk = DiskSpeed(flush_us=rng.choice([100, 700, 5_000, 20_000]))
-    # Two clocks may differ by LEASE_DRIFT_MS over LEASE_MS, 10 %.
-    drift = 0.04 if "drift" in kinds else 0.0001
-    every_us = {kind: int(rng.choice([0.25, 0.7, 2, 5]) * SECOND) for kind in _STRIKING}
-    every_us["kill all"] *= 4
-    every_us["lost disk"] *= 3
-    squeezed = {name: rng.choice(values) for name, values in _SQUEEZED.items() if rng.random() < 0.4}
-    return Swarm(kinds, weather, disk, drift, squeezed if "squeeze" in kinds else {}, every_us)
-
-
-@contextmanager
-def squeezed(swarm: Swarm) -> Iterator[None]:
-    """Limits as small as the swarm wants them, until the end of the block."""
-    usual = {name: getattr(limits, name) for name in swarm.limits}
-    for name, value in swarm.limits.items():
-        setattr(limits, name, value)
-    try:
-        yield
-    finally:
-        for name, value in usual.items():
-            setattr(limits, name, value)
+_REVIVE_US = 10 * SECOND  # by then a node that was told to stop has stopped
 
 
 class Trouble:
-    """Strikes a cluster from `start` until `stop`."""
+    """Strikes a cluster from `start` until `stop`, and again from the next `start`. `skip`: strikes to leave out."""
 
-    def __init__(self, cluster: Cluster, swarm: Swarm) -> None:
-        self.strikes: dict[str, int] = {}
+    def __init__(self, cluster: Cluster, swarm: Swarm, skip: tuple[str, ...]) -> None:
+        self.strikes: list[str] = []  # each that had an effect: its kind and its number among those of the kind
         self._cluster = cluster
         self._world = cluster.world
         self._swarm = swarm
-        self._rng = cluster.world.rng("trouble")
-        self._over = False
-        self._ploys = Ploys(cluster)
+        self._skip = frozenset(skip)
+        self._drawn: dict[str, int] = {}  # strikes drawn so far, by kind
+        self._times: dict[str, Random] = {}
+        self._rng = cluster.world.rng("trouble")  # of the strike under way
+        self._revive_until_us = 0
+        self._bout = 0  # which trouble this is: what an earlier one has left to do is void
+        self._ploys = Ploys(cluster, self._later)
         self._strike: dict[str, Callable[[], str]] = {
             "kill": self._kill,
             "kill all": self._kill_all,
@@ -122,19 +47,22 @@ class Trouble:
             "full disk": self._full_disk,
             "lost disk": self._lose_disk,
             "coordinator": self._kill_coordinator,
-            "ploys": self._ploys.play,
+            "ploys": lambda: self._ploys.play(self._rng),
         }
 
     def start(self) -> None:
         """Begin."""
+        self._bout += 1
         self._cluster.network.weather = self._swarm.weather
+        for node in self._cluster.nodes:
+            node.machine.speed.flush_us = self._swarm.disk.flush_us
         for kind in self._swarm.kinds:
             if kind in self._strike:
                 self._next(kind)
 
     def stop(self) -> None:
         """Everything is repaired and runs again."""
-        self._over = self._ploys.over = True
+        self._bout += 1
         cluster = self._cluster
         self._world.tell("faults end")
         cluster.network.weather = CALM
@@ -144,32 +72,56 @@ class Trouble:
             node.machine.speed.flush_us = min(node.machine.speed.flush_us, 5_000)
             if node.alive:
                 node.store.full = False
-        self._revive()
+        self._revive_until_us = self._world.now_us + _REVIVE_US
+        self._revive(self._bout)
 
-    def _revive(self) -> None:
+    def counts(self) -> dict[str, int]:
+        """How often each kind has struck."""
+        kinds = [strike.rpartition(" ")[0] for strike in self.strikes]
+        return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+    def _revive(self, bout: int) -> None:
         """Start what is dead, and what may still end because it was told to."""
+        if bout != self._bout:
+            return
         for process in (*self._cluster.nodes, self._cluster.coordinator):
             process.resume()
             if not process.alive:
                 process.start()
-        self._world.after(500 * MS, self._revive)
+        if self._world.now_us < self._revive_until_us:
+            self._world.after(500 * MS, lambda: self._revive(bout))
 
     def _next(self, kind: str) -> None:
-        delay_us = int(self._rng.expovariate(1.0) * self._swarm.every_us[kind]) + 10 * MS
-        self._world.after(delay_us, lambda: self._struck(kind))
+        times = self._times.get(kind)
+        if times is None:
+            times = self._times[kind] = self._world.rng(f"times {kind}")
+        delay_us = int(times.expovariate(1.0) * self._swarm.every_us[kind]) + 10 * MS
+        self._later(delay_us, lambda: self._struck(kind))
+
+    def _later(self, delay_us: int, action: Callable[[], object]) -> None:
+        """Do this, unless the trouble is over by then."""
+        bout = self._bout
+
+        def act() -> None:
+            if bout == self._bout:
+                action()
+
+        self._world.after(delay_us, act)
 
     def _struck(self, kind: str) -> None:
-        if self._over:
-            return
-        what = self._strike[kind]()
-        if what:
-            self.strikes[kind] = self.strikes.get(kind, 0) + 1
-            self._world.tell(f"* {kind}: {what}")
+        number = self._drawn[kind] = self._drawn.get(kind, 0) + 1
+        name = f"{kind} {number}"
+        if name not in self._skip:
+            self._rng = self._world.rng(f"strike {name}")
+            what = self._strike[kind]()
+            if what:
+                self.strikes.append(name)
+                self._world.tell(f"* {name}: {what}")
         self._next(kind)
 
     def _for_a_while(self, longest_ms: int, undo: Callable[[], None]) -> str:
         delay_us = int(self._rng.choice([0.02, 0.2, 1.0]) * longest_ms * (0.5 + self._rng.random()) * MS)
-        self._world.after(delay_us, lambda: None if self._over else undo())
+        self._later(delay_us, undo)
         return f"for {delay_us // MS} ms"
 
     def _a_node(self) -> SimNode | None:
@@ -203,7 +155,7 @@ class Trouble:
         if node is None:
             return ""
         node.stop()
-        self._world.after(4 * SECOND, lambda: None if self._over or node.alive else node.start())
+        self._later(4 * SECOND, lambda: self._start(node))
         return f"{node.name} (SIGTERM)"
 
     def _lose_disk(self) -> str:

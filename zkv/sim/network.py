@@ -7,6 +7,7 @@ delivers it, stale, when it heals, as TCP does.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from random import Random
 from typing import Literal, NamedTuple
 from zlib import crc32
 
@@ -45,7 +46,7 @@ class Network:
         self.sent = 0
         self.lost = 0
         self._world = world
-        self._rng = world.rng("network")
+        self._rngs: dict[Link, Random] = {}
         self._ends: dict[str, Callable[[Arrival], None]] = {}
         self._cuts: dict[Link, Cut] = {}
         self._slow: dict[Link, int] = {}
@@ -60,7 +61,7 @@ class Network:
     def send(self, source: str, target: str, arrival: Arrival, *, doubled: bool = True) -> None:
         """One frame on its way. `doubled` False: of a kind that no network doubles, as a request on one connection."""
         self.sent += 1
-        rng, weather = self._rng, self.weather
+        rng, weather = self._rng(source, target), self.weather
         cut = self._cuts.get((source, target))
         if cut == "hold":
             self._held.append((source, target, arrival))
@@ -98,6 +99,13 @@ class Network:
         self._slow.clear()
         self._release(list(self._held))
 
+    def _rng(self, source: str, target: str) -> Random:
+        """Chance of this link alone: what happens on one does not change the draws of another."""
+        rng = self._rngs.get((source, target))
+        if rng is None:
+            rng = self._rngs[source, target] = self._world.rng(f"link {source} {target}")
+        return rng
+
     def _release(self, released: list[tuple[str, str, Arrival]]) -> None:
         gone = set(map(id, released))
         self._held = [held for held in self._held if id(held) not in gone]
@@ -106,7 +114,7 @@ class Network:
 
     def _deliver_later(self, source: str, target: str, arrival: Arrival) -> None:
         world, weather = self._world, self.weather
-        delay_us = weather.latency_us + int(self._rng.expovariate(1.0) * weather.jitter_us)
+        delay_us = weather.latency_us + int(self._rng(source, target).expovariate(1.0) * weather.jitter_us)
         delay_us += self._slow.get((source, target), 0)
         at_us = world.now_us + delay_us
         if weather.ordered:

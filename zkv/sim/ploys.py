@@ -4,6 +4,7 @@ Each looks for a leader and a moment; blind chance would need very many runs to 
 """
 
 from collections.abc import Callable
+from random import Random
 
 from zkv.core.cluster.messages import TransferLeader
 from zkv.core.raft.messages import Member
@@ -19,10 +20,10 @@ from zkv.wire import codec
 class Ploys:
     """Plays one ploy at a time; a step that no longer fits is left out."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self.over = False  # from now on nothing more happens
+    def __init__(self, cluster: Cluster, later: Callable[[int, Callable[[], object]], None]) -> None:
+        """`later` does something after so many microseconds, unless the trouble is over by then."""
         self._cluster = cluster
-        self._world = cluster.world
+        self._do_later = later
         self._network = cluster.network
         self._rng = cluster.world.rng("ploys")
         self._ploys: list[Callable[[SimNode, ShardId], str]] = [
@@ -33,8 +34,9 @@ class Ploys:
             self._restart,
         ]
 
-    def play(self) -> str:
+    def play(self, rng: Random) -> str:
         """Begin one; says which, or "" where nobody leads."""
+        self._rng = rng
         leading = [
             (node, hosted.shard)
             for node in self._cluster.alive()
@@ -48,7 +50,14 @@ class Ploys:
         return self._rng.choice(self._ploys)(node, shard)
 
     def _later(self, ms: float, action: Callable[[], None]) -> None:
-        self._world.after(int(ms * MS), lambda: None if self.over else action())
+        """Do this, with the chance of the ploy that asks for it."""
+        rng = self._rng
+
+        def act() -> None:
+            self._rng = rng
+            action()
+
+        self._do_later(int(ms * MS), act)
 
     def _peers(self, node: SimNode) -> list[str]:
         return [other.name for other in self._cluster.nodes if other is not node]

@@ -14,7 +14,9 @@ class Report:
     result: Result = "passed"
     failures: list[str] = field(default_factory=list)
     trace: str = ""  # equal for equal runs
+    kinds: list[str] = field(default_factory=list)  # of fault that the seed uses
     faults: dict[str, int] = field(default_factory=dict)  # strikes by kind
+    strikes: list[str] = field(default_factory=list)  # each: its kind, and its number among those of the kind
     weather: str = ""
     simulated_ms: int = 0
     healed_ms: int = 0  # from the end of faults until all was well
@@ -33,15 +35,21 @@ class Report:
         """For JSON."""
         return asdict(self)
 
+    @property
+    def passed(self) -> bool:
+        """Whether everything held; `unknown` is no pass."""
+        return self.result == "passed"
+
     def lines(self) -> list[str]:
         """For people."""
-        faults = ", ".join(f"{kind} {count}" for kind, count in sorted(self.faults.items())) or "none"
+        faults = ", ".join(f"{kind} {count}" for kind, count in self.faults.items()) or "none"
         outcomes = ", ".join(f"{kind} {count}" for kind, count in sorted(self.outcomes.items()))
         return [
             f"seed {self.seed}: {self.result}, trace {self.trace}",
             f"  {self.simulated_ms / 1000:.1f} s simulated, {self.events} events, {self.frames} frames, "
             f"{self.leaders} elections, healed {self.healed_ms} ms after the last fault",
-            f"  faults: {faults}; {self.weather}",
+            f"  faults: {faults}",
+            f"  {self.weather}",
             f"  {self.operations} operations: {outcomes}",
             *(f"  FAILED: {failure}" for failure in self.failures),
         ]

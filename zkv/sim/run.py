@@ -1,7 +1,6 @@
 """One run from one seed: a cluster under load and trouble, then peace, then judgement."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from zkv.checkers.history import Recorder
 from zkv.checkers.judgement import judge
@@ -11,34 +10,27 @@ from zkv.core.raft.replica import Role
 from zkv.core.routing.admin import AdminRequest, create_table, drop_table
 from zkv.core.shard.descriptor import ShardState
 from zkv.errors import NoSuchTable, ZkvError
-from zkv.sim import faults
 from zkv.sim.checkers import Checkers, disagreements
 from zkv.sim.client import SimClient
 from zkv.sim.cluster import Cluster
+from zkv.sim.faults import Trouble
+from zkv.sim.plan import Plan
 from zkv.sim.processes import COORDINATOR, Process
 from zkv.sim.report import Report
+from zkv.sim.swarm import draw, squeezed
 from zkv.sim.workload import TABLES, Load, final_reads
 from zkv.sim.world import MS, SECOND, Violation, World, account_of
 
 SETTLE_US = 30 * SECOND  # within so long of the last fault all must be well (stated in docs/testing.md)
 _START_US = 20 * SECOND
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How large a run is."""
-
-    trouble_ms: int = 8_000
-    nodes: int = 3
-    clients: int = 4
-    quiet: bool = False  # no faults at all
+_NODES = 3
 
 
 def simulate(seed: int, plan: Plan | None = None, *, story: Callable[[str], None] | None = None) -> Report:
     """Run the seed. Never raises for what the system does wrong: that is in the report."""
     run = Run(seed, plan or Plan(), story)
     try:
-        with faults.squeezed(run.swarm):
+        with squeezed(run.swarm):
             run.go()
     except Exception as error:  # the top of a simulated world: whatever went wrong in it is its result
         run.report.fail(str(error) if isinstance(error, Violation) else account_of(error))
@@ -52,8 +44,8 @@ class Run:
         self.report = Report(seed)
         self.world = World(seed, story=story)
         self._plan = plan
-        self.swarm = faults.draw(self.world.rng("swarm"))
-        self.cluster = Cluster(self.world, nodes=plan.nodes, disk=self.swarm.disk, drift=self.swarm.drift)
+        self.swarm = draw(self.world.rng, plan.without)
+        self.cluster = Cluster(self.world, nodes=_NODES, disk=self.swarm.disk, drift=self.swarm.drift)
         self._processes: dict[str, Process] = {COORDINATOR: self.cluster.coordinator}
         self._processes.update((node.name, node) for node in self.cluster.nodes)
         self.checkers = Checkers(self.world, self.cluster.nodes)
@@ -61,7 +53,7 @@ class Run:
         self.recorder = Recorder()
         self.clients: list[SimClient] = []
         self.loads: list[Load] = []
-        self.trouble = faults.Trouble(self.cluster, self.swarm)
+        self.trouble = Trouble(self.cluster, self.swarm, plan.skip)
 
     def go(self) -> None:
         """All of it. Raises Violation, or whatever the cores raise."""
@@ -69,26 +61,41 @@ class Run:
         self.cluster.start()
         self._make_clients()
         self._make_tables()
+        for number in range(self._plan.bursts):
+            if number:
+                self._rest()
+            self._burst()
+        self._settle()
+        self._judge()
+
+    def _burst(self) -> None:
+        """Load, and trouble."""
         for load in self.loads:
             load.start()
         if not self._plan.quiet:
             self.trouble.start()
-        self.world.run(self.world.now_us + self._plan.trouble_ms * MS)
+        self.world.run(self.world.now_us + self._plan.burst_ms * MS)
         for load in self.loads:
-            load.over = True
+            load.stop()
         self.trouble.stop()
-        self._settle()
-        self._judge()
+
+    def _rest(self) -> None:
+        """Peace between two bursts: little is asked."""
+        for load in self.loads:
+            load.start(rest=True)
+        self.world.run(self.world.now_us + self._plan.calm_ms * MS)
+        for load in self.loads:
+            load.stop()
 
     def finish(self) -> Report:
         """The report, whatever has happened."""
         report, world = self.report, self.world
         world.trace(report.result.encode())
         report.trace = world.trace_hash
-        report.faults = dict(sorted(self.trouble.strikes.items()))
-        report.weather = (
-            f"{self.swarm.weather}, drift {self.swarm.drift}, flush {self.swarm.disk.flush_us} us, {self.swarm.limits}"
-        )
+        report.kinds = [] if self._plan.quiet else list(self.swarm.kinds)
+        report.faults = self.trouble.counts()
+        report.strikes = self.trouble.strikes
+        report.weather = self.swarm.describe()
         report.simulated_ms = world.now_us // MS
         report.events = world.events
         report.frames = self.cluster.network.sent
@@ -100,10 +107,12 @@ class Run:
         return report
 
     def _make_clients(self) -> None:
-        rng = self.world.rng("clients")
         nodes = [node.address for node in self.cluster.nodes]
         for number in range(1, self._plan.clients + 1):
+            if number in self._plan.without_clients:
+                continue
             name = f"client{number}"
+            rng = self.world.rng(f"client {name}")
             known = rng.choice([(COORDINATOR,), tuple(nodes), (rng.choice(nodes),), (COORDINATOR, *nodes)])
             direct = known == (COORDINATOR,) or rng.random() < 0.7
             self.cluster.clients.append(name)
@@ -111,14 +120,15 @@ class Run:
                 self.world,
                 self.cluster.network,
                 name,
-                self.cluster.clock(),
+                self.cluster.clock(name),
                 addresses=known,
                 direct=direct,
                 others=self._process,
                 recorder=self.recorder,
             )
             self.clients.append(client)
-            self.loads.append(Load(self.world, client, self.recorder, rng.choice([4, 15, 50]) * MS))
+            pause_us = rng.choice([4, 15, 50]) * MS
+            self.loads.append(Load(self.world, client, self.recorder, pause_us, self._plan.operations))
 
     def _process(self, name: str) -> Process:
         return self._processes[name]

@@ -10,20 +10,23 @@ from zkv.checkers.history import Args, Recorder, Verb
 from zkv.core.routing import operations as op
 from zkv.core.routing.operations import KeyRequest
 from zkv.sim.client import Ask, SimClient
-from zkv.sim.world import MS, World
+from zkv.sim.world import MS, SECOND, World
 
 TABLES = ("scattered", "ordered")
 REGISTERS = tuple(f"r{number}".encode() for number in range(5))
 COUNTERS = tuple(f"c{number}".encode() for number in range(3))
 _OUTSTANDING = 6
+_REST_US = 5 * SECOND
 
 
 class Load:
-    """One client's stream of operations."""
+    """One client's stream of operations, `most` at most (0: no bound)."""
 
-    def __init__(self, world: World, client: SimClient, recorder: Recorder, pause_us: int) -> None:
+    def __init__(self, world: World, client: SimClient, recorder: Recorder, pause_us: int, most: int) -> None:
         self.asked = 0
-        self.over = False
+        self._most = most
+        self._bout = 0  # counts starts and stops: what an earlier one has asked for is void
+        self._rest = False
         self._world = world
         self._client = client
         self._recorder = recorder
@@ -32,12 +35,22 @@ class Load:
         self._versions: dict[bytes, int] = {}
         self._looked = 0
 
-    def start(self) -> None:
-        """Begin."""
-        self._world.after(self._rng.randrange(self._pause_us), self._next)
+    def start(self, *, rest: bool = False) -> None:
+        """Begin; `rest`: with long pauses."""
+        self._bout += 1
+        self._rest = rest
+        self._later(self._rng.randrange(self._pause_us))
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._bout += 1
+
+    def _later(self, delay_us: int) -> None:
+        bout = self._bout
+        self._world.after(delay_us, lambda: self._next() if bout == self._bout else None)
 
     def _next(self) -> None:
-        if self.over:
+        if 0 < self._most <= self.asked:
             return
         if self._client.alive and self._client.awaited < _OUTSTANDING:
             self._learn()
@@ -45,7 +58,8 @@ class Load:
                 self.asked += 1
                 deadline_ms = self._rng.choice([300, 1_500, 5_000])
                 self._client.ask(self._draw(self._rng), deadline_ms)
-        self._world.after(int(self._rng.expovariate(1.0) * self._pause_us) + MS // 10, self._next)
+        pause_us = _REST_US if self._rest else self._pause_us
+        self._later(int(self._rng.expovariate(1.0) * pause_us) + MS // 10)
 
     def _learn(self) -> None:
         """Take note of the versions that anybody was told lately."""

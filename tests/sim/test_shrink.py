@@ -1,0 +1,26 @@
+"""A run that fails is made smaller while it still fails in the same way; here with a fault planted in the product."""
+
+import pytest
+
+from zkv.core.shard.sessions import Session
+from zkv.sim.plan import Plan, decode_plan, encode_plan
+from zkv.sim.run import simulate
+from zkv.sim.shrink import Shrinking
+
+
+def test_a_planted_fault_is_shrunk_to_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "result", lambda session, sequence: None)  # every retry is applied again
+    plan = Plan(burst_ms=2_000)
+    report = simulate(1, plan)
+    assert len(report.kinds) > 3
+    told: list[str] = []
+    shrinking = Shrinking(report, plan, told.append)
+    shrinking.shrink()
+    found = decode_plan(encode_plan(shrinking.plan))
+    smallest = simulate(1, found)
+    assert smallest.trace == shrinking.report.trace
+    assert smallest.failures[0].split()[:2] == report.failures[0].split()[:2]
+    assert smallest.kinds == ["loss"], "an answer that is lost is what makes a client try again"
+    assert len(found.without_clients) == 3
+    assert smallest.operations < report.operations / 4
+    assert f"at most {found.operations} operations of each client" in told

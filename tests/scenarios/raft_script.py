@@ -67,6 +67,9 @@ class Script:
             self._lines = [line for line in self._lines if line.startswith("=")]
         return self._lines
 
+    def close(self) -> None:
+        """Nothing beyond itself was changed."""
+
     # Commands
 
     def _do_group(self, *voters: str) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.frames import Answers, Peers, Requests
 from zkv.core.cluster.shardmap import MapSnapshot, NodeInfo, Partitioner, TableInfo
-from zkv.core.node.node import Node
+from zkv.core.node.node import Node, Turn
 from zkv.core.node.registration import Identity
 from zkv.core.raft.messages import LogBatch, Member, Membership
 from zkv.core.raft.ready import Timing
@@ -65,6 +65,7 @@ class Trio:
         self.machines = {name: Machine(name) for name in NAMES}
         self.answers: dict[str, list[Answer]] = {name: [] for name in NAMES}
         self.lost: Callable[[str, str, object], bool] = lambda source, target, message: False
+        self.watch: Callable[[str, Turn], None] = lambda name, turn: None  # told what each turn comes to
         voters = tuple(Member(ReplicaId(number), NodeId(name), 1) for number, name in enumerate(NAMES, 11))
         self.info = ShardInfo(SHARD, TableId(1), b"", b"", 1, Membership(1, voters), partitioner=partitioner)
         self.map_version = 1
@@ -120,6 +121,10 @@ class Trio:
         assert isinstance(frame, Requests)
         self.machines[name].node.from_client(CLIENT, frame)
 
+    def queue(self, name: str, *groups: Group, forwarding: bool = True) -> None:
+        """A client's frame waits at that node for its next turn; answers gather in `answers`."""
+        self.machines[name].inbox.append(codec.encode(Requests(CLUSTER, 1, groups, forwarding)))
+
     def answer(self, name: str, *groups: Group) -> list[Answer]:
         """Ask, and wait for as many answers."""
         before = len(self.answers[name])
@@ -159,9 +164,12 @@ class Trio:
             self.finish_flush(machine.name)
         while machine.inbox:
             frame = codec.decode_to_node(machine.inbox.popleft())
-            assert isinstance(frame, Peers)
-            node.from_peer(frame)
+            if isinstance(frame, Peers):
+                node.from_peer(frame)
+            else:
+                node.from_client(CLIENT, frame)
         turn = node.turn()
+        self.watch(machine.name, turn)
         for sends in (turn.effects.messages, turn.effects.bulk):
             for (target, incarnation), messages in sends.items():
                 self._send(machine, target, incarnation, messages)

@@ -1,0 +1,429 @@
+"""The commands of the shard scenarios: three nodes (`tests/core/node/trio.py`), one shard, and clients.
+
+trio                        n1, n2 and n3 with replicas 11, 12 and 13; n1 leads by a lease. Begins anew
+write n1 7 PUTS [WITH...]   a client's write group arrives at n1: operations from number 7 on, parted by commas,
+                            `k=v`, `k=v if 3`, `k+2`, `-k`, `-k if 3`. WITH: `retry`, `lowest=5`, `w=1`, `w=all`,
+                            `range=1`, `client=b`, `budget=300`, `unforwarded`
+read n2 k [any]             and a read
+run 50                      time passes, in steps of 5 ms
+slow n2, fast n2, flush n2  its flushes end only when told to; they end by themselves again; the one in flight ends
+pause n1, resume n1         its process is stopped; goes on
+cut n1 [n2], heal           nothing passes between n1 and all others (or n2), both ways
+hold n1 n2, release         frames from n1 to n2 wait, and arrive late
+crash n1 [empty]            power off and on; `empty`: with another folder
+full n1, roomy n1           its disk is full; has room again
+map n1 leader 12 term 3     its map calls another replica the leader; `map`: every map is told of the nodes as they are
+member n1 learn 14 n2 1     the coordinator orders n1 to change a member, at membership version 1
+transfer n1 12              and to hand over
+create n2 14                and n2 to create a replica; `drop n2 12` to delete one
+forget n1                   n1's log in memory begins after what is applied
+limit NAME 100              a limit is so small until the scenario ends
+status, rows                what everybody holds
+
+Written down: log items, snapshots, forwards, answers, deletions, events and who leads. Raft's own messages are not:
+`raft/` has them.
+"""
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from tests.core.node.trio import CLUSTER, NAMES, SHARD, Machine, Trio
+from zkv import limits
+from zkv.core.cluster import messages as m
+from zkv.core.cluster.frames import Answers, Forward, Forwarded
+from zkv.core.message import Message
+from zkv.core.node.host import Effects
+from zkv.core.node.node import Turn
+from zkv.core.raft.membership import decode_membership
+from zkv.core.raft.messages import Entry, EntryKind, LogItem, Member, Membership
+from zkv.core.shard.commands import (
+    EFFECT_DONE,
+    EFFECT_NONE,
+    Answer,
+    Delete,
+    Deleted,
+    Evict,
+    Failed,
+    Increment,
+    Incremented,
+    Operation,
+    Page,
+    Put,
+    PutIf,
+    ReadGroup,
+    Refused,
+    Result,
+    Values,
+    WriteGroup,
+)
+from zkv.core.shard.machine import unpack_row
+from zkv.core.shard.records import decode_batch
+from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotCredit, SnapshotInstalled, SnapshotOffer
+from zkv.ids import NodeId, ReplicaId
+
+_PUT = re.compile(r"^(\w+)=(\w*)(?: if (\d+))?$")
+_ADD = re.compile(r"^(\w+)\+(-?\d+)$")
+_DELETE = re.compile(r"^-(\w+)(?: if (\d+))?$")
+_EFFECTS = {EFFECT_NONE: "none", EFFECT_DONE: "done"}
+
+
+class Stage(Trio):
+    """Three nodes whose frames can be held back."""
+
+    def __init__(self) -> None:
+        self.holding: set[tuple[str, str]] = set()
+        self.held: list[tuple[str, bytes]] = []
+        super().__init__()
+
+    def release(self) -> None:
+        """What was held arrives."""
+        self.holding.clear()
+        for target, body in self.held:
+            self.machines[target].inbox.append(body)
+        self.held.clear()
+
+    def _send(self, machine: Machine, target: NodeId, incarnation: int, messages: list[object]) -> None:
+        before = len(self.machines[target].inbox) if target in self.machines else 0
+        super()._send(machine, target, incarnation, messages)
+        if (machine.name, target) in self.holding and len(self.machines[target].inbox) > before:
+            self.held.append((target, self.machines[target].inbox.pop()))
+
+
+class Script:
+    """One scenario's three nodes, driven by text."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._leading: str = ""
+        self._usual: dict[str, int] = {}
+        self._do_trio()
+
+    def run(self, command: str) -> list[str]:
+        """Everything that came of one command, a line each."""
+        self._lines = []
+        verb, _, rest = command.partition(" ")
+        getattr(self, f"_do_{verb}")(*rest.split())
+        return self._lines
+
+    def close(self) -> None:
+        """Limits are as usual again."""
+        for name, value in self._usual.items():
+            setattr(limits, name, value)
+
+    # Commands
+
+    def _do_trio(self) -> None:
+        self._stage = stage = Stage()
+        leader = stage.leader()
+        if leader != "n1":
+            self._order(leader, m.TransferLeader(SHARD, ReplicaId(11)))
+            stage.run(lambda: stage.leads("n1"))
+        for machine in stage.machines.values():
+            machine.node.from_coordinator(m.Registered(CLUSTER, stage.map()))
+        stage.pass_ms(200)
+        self._origin_ms = stage.now_ms
+        self._leading = self._who_leads()
+        stage.watch = self._note
+        self._lines = []
+
+    def _do_write(self, name: str, first: str, *words: str) -> None:
+        text, given = _options(words)
+        operations = tuple(_operation(one.strip()) for one in text.split(","))
+        copies = int(given.get("w", "-1").replace("all", "0"))
+        group = WriteGroup(
+            int(first),
+            SHARD,
+            int(given.get("range", "1")),
+            int(given.get("budget", "5000")),
+            _client(given.get("client", "a")),
+            int(first),
+            int(given.get("lowest", "1")),
+            copies,
+            "retry" in given,
+            operations,
+        )
+        self._arrive(name, group, forwarding="unforwarded" not in given)
+
+    def _do_read(self, name: str, *words: str) -> None:
+        keys = tuple(word.encode() for word in words if word not in ("any", "unforwarded"))
+        group = ReadGroup(900, SHARD, 1, 5_000, "any" in words, keys)
+        self._arrive(name, group, forwarding="unforwarded" not in words)
+
+    def _do_run(self, milliseconds: str) -> None:
+        for _ in range(int(milliseconds) // 5):
+            self._stage.turn(5)
+            self._note_leader()
+
+    def _do_slow(self, name: str) -> None:
+        self._stage.machines[name].slow_disk = True
+
+    def _do_fast(self, name: str) -> None:
+        self._stage.machines[name].slow_disk = False
+
+    def _do_flush(self, name: str) -> None:
+        assert self._stage.machines[name].in_flight is not None, f"no flush of {name} is in flight"
+        self._stage.finish_flush(name)
+
+    def _do_pause(self, name: str) -> None:
+        self._stage.machines[name].paused = True
+
+    def _do_resume(self, name: str) -> None:
+        self._stage.machines[name].paused = False
+
+    def _do_cut(self, name: str, *others: str) -> None:
+        for other in others or self._stage.others(name):
+            self._stage.cut(name, other)
+
+    def _do_heal(self) -> None:
+        self._stage.heal()
+
+    def _do_hold(self, source: str, target: str) -> None:
+        self._stage.holding.add((source, target))
+
+    def _do_release(self) -> None:
+        self._stage.release()
+
+    def _do_crash(self, name: str, word: str = "") -> None:
+        self._stage.crash(name, empty=word == "empty")
+        self._leading = self._who_leads()
+
+    def _do_full(self, name: str) -> None:
+        self._stage.machines[name].node.service.disk_full = True
+
+    def _do_roomy(self, name: str) -> None:
+        self._stage.machines[name].node.service.disk_full = False
+
+    def _do_map(self, name: str = "", _leader: str = "", replica: str = "0", _term: str = "", term: str = "0") -> None:
+        stage = self._stage
+        if not name:
+            stage.map_version += 1
+            for machine in stage.machines.values():
+                stage.tell_map(machine)
+            return
+        shard_map = stage.machines[name].node.follower.map
+        assert shard_map is not None
+        held = shard_map.shards[SHARD]
+        told = msgspec.structs.replace(held, leader=ReplicaId(int(replica)), term=int(term))
+        assert shard_map.learn(told), f"it is no news for {name}, which holds {held}"
+
+    def _do_member(self, name: str, action: str, replica: str, node: str, expected: str) -> None:
+        member = Member(ReplicaId(int(replica)), NodeId(node), self._stage.machines[node].incarnation)
+        self._order(name, m.ChangeMember(SHARD, int(expected), action, member))
+
+    def _do_transfer(self, name: str, replica: str) -> None:
+        self._order(name, m.TransferLeader(SHARD, ReplicaId(int(replica))))
+
+    def _do_create(self, name: str, replica: str) -> None:
+        self._order(
+            name, m.CreateReplica(self._stage.machines[name].incarnation, ReplicaId(int(replica)), self._stage.info)
+        )
+
+    def _do_drop(self, name: str, replica: str) -> None:
+        self._order(name, m.DropShard(self._stage.machines[name].incarnation, SHARD, ReplicaId(int(replica))))
+
+    def _do_forget(self, name: str) -> None:
+        replica = self._stage.machines[name].node.host.hosted[SHARD].replica
+        replica.forget(replica.applied)
+
+    def _do_limit(self, name: str, value: str) -> None:
+        self._usual.setdefault(name, getattr(limits, name))
+        setattr(limits, name, int(value))
+
+    def _do_status(self) -> None:
+        for name, machine in self._stage.machines.items():
+            held = [f"{'stopped, ' if machine.paused else ''}folder {machine.incarnation}"]
+            for hosted in machine.node.host.hosted.values():
+                replica = hosted.replica
+                held.append(
+                    f"replica {replica.id} {replica.role.name} term {replica.term} last {replica.last.index}@"
+                    f"{replica.last.term} on disk {replica.persisted_index} committed {replica.committed} "
+                    f"applied {replica.applied} members {_members(replica.membership)} "
+                    f"space {hosted.machine.space if hosted.machine else '-'}"
+                )
+            self._lines.append(f"{name}: {'; '.join(held)}")
+
+    def _do_rows(self) -> None:
+        for name, machine in self._stage.machines.items():
+            for hosted in machine.node.host.hosted.values():
+                if hosted.machine is not None:
+                    found = machine.rows.scan(*hosted.machine.row_range())
+                    rows = [(key[9:].decode(), unpack_row(value)) for key, value in found]
+                    told = " ".join(f"{key}={row.value.decode()}@{row.version}" for key, row in rows)
+                    self._lines.append(f"{name}: {told or 'nothing'}; counter {hosted.machine.counter}")
+
+    # What they share
+
+    def _arrive(self, name: str, group: WriteGroup | ReadGroup, *, forwarding: bool) -> None:
+        self._stage.queue(name, group, forwarding=forwarding)
+
+    def _order(self, name: str, order: m.Order) -> None:
+        self._stage.machines[name].node.from_coordinator(order)
+
+    def _note(self, name: str, turn: Turn) -> None:
+        self._lines += [f"{self._at()} {name} {line}" for line in _told(turn)]
+
+    def _note_leader(self) -> None:
+        leading = self._who_leads()
+        if leading != self._leading:
+            self._leading = leading
+            self._lines.append(f"{self._at()} = {leading or 'nobody leads'}")
+
+    def _at(self) -> str:
+        return f"{self._stage.now_ms - self._origin_ms:5}"
+
+    def _who_leads(self) -> str:
+        leading = []
+        for name in NAMES:
+            hosted = self._stage.machines[name].node.host.hosted.get(SHARD)
+            if hosted is not None and hosted.replica.role.name == "LEADER":
+                leading.append(f"{name} leads term {hosted.replica.term}")
+        return ", ".join(leading)
+
+
+def _told(turn: Turn) -> Iterator[str]:
+    """A turn in lines: what it sends, writes, answers and deletes."""
+    yield from _sent(turn.effects)
+    if turn.effects.log is not None:
+        for item in turn.effects.log.items:
+            yield f"logs {_item(item)}"
+    for _, answer in turn.answers:
+        if isinstance(answer, Answers):
+            yield from (f"answers {show(one)}" for one in answer.answers)
+    for key in turn.effects.changes:
+        if key[:1] == b"t":
+            yield f"buries replica {int.from_bytes(key[9:], 'big')}"
+    for start, _ in turn.effects.drops:
+        yield f"deletes the {'rows' if start[:1] == b'r' else 'sessions'} of space {int.from_bytes(start[1:9], 'big')}"
+    if turn.effects.flush_engine:
+        yield "flushes its rows"
+    for message in turn.coordinator:
+        if isinstance(message, m.Dropped):
+            yield f"tells the coordinator that replica {message.replica} is gone"
+    yield from (f"says: {event}" for event in turn.events if not event.startswith("leads "))
+
+
+def _sent(effects: Effects) -> Iterator[str]:
+    for sends in (effects.messages, effects.bulk):
+        for (target, _), messages in sends.items():
+            for message in messages:
+                told = _message(message)
+                if told:
+                    yield f"-> {target} {told}"
+
+
+def _message(message: Message) -> str:
+    match message:
+        case Forward():
+            return f"passes on {', '.join(f'#{group.id}' for group in message.groups)}"
+        case Forwarded():
+            return f"passes back {', '.join(map(show, message.answers))}"
+        case SnapshotOffer():
+            return f"snapshot as of {message.index}@{message.index_term} counter {message.counter} to {message.target}"
+        case SnapshotChunk():
+            kinds = " ".join(_row(*row) for row in message.rows)
+            return f"chunk {message.number}{' (last)' if message.last else ''}: {kinds or 'no rows'}"
+        case SnapshotCredit():
+            return f"has {message.next} chunks, takes up to {message.limit}"
+        case SnapshotInstalled():
+            return f"snapshot {message.index} {'installed' if message.installed else 'not wanted'}"
+        case _:
+            return ""
+
+
+def _row(kind: bytes, key: bytes, value: bytes) -> str:
+    if kind == b"s":
+        return f"session {key[-1:].decode()}"
+    row = unpack_row(value)
+    return f"{key.decode()}={row.value.decode()}@{row.version}"
+
+
+def _item(item: LogItem) -> str:
+    parts = [f"replica {item.replica}:"]
+    if item.gone:
+        parts.append("gone")
+    if item.start is not None:
+        parts.append(f"starts after {item.start[0]}@{item.start[1]}")
+    if item.hard_state is not None:
+        parts.append(f"term {item.hard_state.term} vote {item.hard_state.vote}")
+    parts += [_entry(entry) for entry in item.entries]
+    return " ".join(parts)
+
+
+def _entry(entry: Entry) -> str:
+    match entry.kind:
+        case EntryKind.BATCH:
+            groups = decode_batch(entry.payload)
+            text = ", ".join(f"{chr(group.client[-1])}{group.first}" for group in groups)
+        case EntryKind.MEMBERSHIP:
+            text = f"members {_members(decode_membership(entry.payload))}"
+        case EntryKind.EVICT:
+            evict = msgspec.msgpack.decode(entry.payload, type=Evict)
+            text = f"forget {', '.join(chr(client[-1]) for client in evict.clients)}"
+        case _:
+            text = "-"
+    return f"[{entry.index}@{entry.term} {text}]"
+
+
+def _members(membership: Membership) -> str:
+    voters = ",".join(str(one.replica) for one in membership.voters)
+    learners = "".join(f"+{one.replica}" for one in membership.learners)
+    return f"{voters}{learners} v{membership.version}"
+
+
+def show(answer: Answer) -> str:
+    """One answer on one line."""
+    match answer:
+        case Refused():
+            effect = _EFFECTS.get(answer.effect, "unknown")
+            text = f"{answer.reason.name}, effect {effect}: {answer.detail}"
+            if answer.news is not None:
+                text += f" (leader {answer.news.leader} term {answer.news.term}, range {answer.news.range_version})"
+            return f"#{answer.id} {text}"
+        case Values():
+            rows = [f"{row.value.decode()}@{row.version}" if row else "nothing" for row in answer.rows]
+            stale = f", stale {answer.stale_ms} ms" if answer.stale_ms >= 0 else ""
+            return f"#{answer.id} reads {' '.join(rows)}{stale}"
+        case Page():
+            return f"#{answer.id} page of {len(answer.rows)}"
+        case _:
+            text = " ".join(map(_result, answer.results))
+            holders = ",".join(map(str, answer.holders))
+            return f"#{answer.id} wrote {text}{'' if answer.committed else ', not committed,'} held by {holders}"
+
+
+def _result(result: Result) -> str:
+    match result:
+        case Deleted():
+            return f"deleted@{result.version}" if result.existed else f"none@{result.version}"
+        case Incremented():
+            return f"{result.value}@{result.version}"
+        case Failed():
+            return f"failed({result.because.name} {result.version})"
+        case _:
+            return f"@{result}"
+
+
+def _operation(text: str) -> Operation:
+    if found := _PUT.match(text):
+        key, value, version = found[1].encode(), found[2].encode(), found[3]
+        return Put(key, value) if version is None else PutIf(key, value, int(version))
+    if found := _ADD.match(text):
+        return Increment(found[1].encode(), int(found[2]))
+    found = _DELETE.match(text)
+    assert found is not None, f"no operation: {text!r}"
+    return Delete(found[1].encode(), -1 if found[2] is None else int(found[2]))
+
+
+def _options(words: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    """The operations' text, and the words that say how they are asked."""
+    names = ("retry", "unforwarded", "lowest=", "w=", "range=", "client=", "budget=")
+    given = [word for word in words if word.startswith(names)]
+    text = " ".join(word for word in words if word not in given)
+    return text, {word.partition("=")[0]: word.partition("=")[2] for word in given}
+
+
+def _client(letter: str) -> bytes:
+    """A client whose birth is the letter, so that a was born before b."""
+    return bytes(5) + letter.encode() + b"client id" + letter.encode()

@@ -15,6 +15,7 @@ run 500                          time passes, in turns of 50 ms
 create t 3 2, drop t             a client asks for a table with 3 replicas and 2 shards
 kill n1, restart n1, wipe n1     a process dies, comes back, comes back with an empty folder
 coordinator                      the coordinator restarts on what its disk holds
+term 3 5                         shard 3's group elects its leader again, in term 5
 losing KIND                      the next order of that kind is lost (CreateReplica, ChangeMember, ...)
 report n1 shard 1 leader 1 term 1 [version 1]    n1 says this of its replica, as an old leader may
 again                            the order of membership that was given last arrives once more
@@ -131,6 +132,10 @@ class Script:
         for node in town.nodes.values():
             node.registered = False
             node.generation += 1
+
+    def _do_term(self, shard: str, term: str) -> None:
+        group = self._town.groups[ShardId(int(shard))]
+        group.info = msgspec.structs.replace(group.info, term=int(term))
 
     def _do_losing(self, kind: str) -> None:
         self._losing.append(kind)

@@ -254,7 +254,8 @@ class Town:
             case m.Heard():
                 node.registered = node.registered and message.known
             case m.CreateReplica() if message.incarnation == node.incarnation:
-                self.groups.setdefault(message.info.shard, Group(message.info))
+                fresh = msgspec.structs.replace(message.info, leader=ReplicaId(0), term=0)  # its log is empty
+                self.groups.setdefault(message.info.shard, Group(fresh))
                 node.replicas[message.replica] = message.info.shard
             case m.DropShard() if message.incarnation == node.incarnation:
                 node.replicas.pop(message.replica, None)

@@ -70,4 +70,6 @@ def draft_recreation(draft: Draft, info: ShardInfo, missing: Collection[ReplicaI
         return
     members = tuple(draft.new_member(node) for node in nodes)
     draft.drop_shard(info.shard)
-    draft.put_shard(structs.replace(info, shard=draft.new_shard(), membership=Membership(1, members)))
+    anew = structs.replace(info, shard=draft.new_shard(), membership=Membership(1, members))
+    # The new group counts its terms from the start: what the old one had reached would outrank its leaders (rule 24).
+    draft.put_shard(structs.replace(anew, leader=ReplicaId(0), term=0))

@@ -1,0 +1,443 @@
+"""Faults in the state machine, the host, snapshots and the log on disk."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+_MACHINE = "zkv/core/shard/machine.py"
+_SESSIONS = "zkv/core/shard/sessions.py"
+_SNAPSHOT = "zkv/core/shard/snapshot.py"
+_HOST = "zkv/core/node/host.py"
+_NODE = "zkv/core/node/node.py"
+_SERVICE = "zkv/core/node/service.py"
+_TRANSFERS = "zkv/core/node/transfers.py"
+_PIPELINE = "zkv/core/node/pipeline.py"
+_REPLAY = "zkv/storage/replay.py"
+
+REQUESTS = (
+    Mutant(
+        "a batch remembered as one",
+        "12",
+        "a retry that is cut differently gets another operation's result",
+        (Edit(_MACHINE, "result = session.result(sequence)", "result = session.result(group.first)"),),
+    ),
+    Mutant(
+        "no deduplication",
+        "12",
+        "a retry is applied again",
+        (Edit(_MACHINE, "if group.first > session.highest:", "if True:"),),
+    ),
+    Mutant(
+        "results are not written",
+        "12",
+        "a retry after a restart is applied again",
+        (
+            Edit(
+                _MACHINE,
+                "changes[session_key(self.space, client)] = records.encode(session.record())",
+                "pass",
+            ),
+        ),
+    ),
+    Mutant(
+        "requests below the window are applied",
+        "12",
+        "a copy of a request that comes late is applied again",
+        (Edit(_MACHINE, "if group.first < session.lowest or ", "if "),),
+    ),
+    Mutant(
+        "eviction does not raise the floor",
+        "13",
+        "a forgotten client's retry is applied again",
+        (
+            Edit(
+                _SESSIONS,
+                "self.floor = max([self.floor, *(client[:BIRTH_BYTES] for client in known)])",
+                "assert self.floor is not None",
+            ),
+        ),
+    ),
+    Mutant(
+        "range not checked when applied",
+        "14",
+        "a put behind a split writes into the other half",
+        (
+            Edit(
+                _MACHINE,
+                "if group.range_version != self.info.range_version:",
+                "if False:",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/core/shard/test_machine.py",),
+        why="no range changes yet: shards do not split",
+    ),
+    Mutant(
+        "a delete resets the version",
+        "15",
+        "if_version meets a number twice",
+        (
+            Edit(
+                _MACHINE,
+                "return Deleted(stored is not None, version)",
+                "self.counter = found\n            return Deleted(stored is not None, version)",
+            ),
+        ),
+    ),
+    Mutant(
+        "conditions do not see their own entry",
+        "12",
+        "two writes of one turn both find the version that they ask for",
+        (
+            Edit(
+                _MACHINE,
+                "stored = changes[key] if key in changes else self._rows.get(key)",
+                "stored = self._rows.get(key)",
+            ),
+        ),
+    ),
+    Mutant(
+        "follower answers a linearizable read",
+        "8",
+        "a read goes back in time",
+        (
+            Edit(
+                _SERVICE,
+                "                and group.any_replica\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "answer for another leader's entry at the same index",
+        "Raft 5.3",
+        "a write that was overwritten is acknowledged",
+        (
+            Edit(
+                _SERVICE,
+                "if not writes or term != entry.term:",
+                "if not writes:",
+            ),
+            Edit(
+                _SERVICE,
+                "if queue.proposed and (hosted is None or hosted.replica.role is not Role.LEADER):",
+                "if queue.proposed and hosted is None:",
+            ),
+        ),
+    ),
+    Mutant(
+        "leadership lost called no effect",
+        "17",
+        "a write is called undone and is applied by the next leader",
+        (Edit(_SERVICE, "self._lost(write, EFFECT_UNKNOWN)", "self._lost(write, EFFECT_NONE)"),),
+    ),
+)
+
+DISK = (
+    Mutant(
+        "promises leave before the flush",
+        "7",
+        "whatever was acknowledged is lost with the power",
+        (
+            Edit(
+                _HOST,
+                "if not self.pipeline.promise(promise):\n                self.send(*promise)",
+                "self.send(*promise)",
+            ),
+        ),
+    ),
+    Mutant(
+        "uncommitted tail replayed",
+        "3",
+        "an entry is applied that another leader overwrites",
+        (
+            Edit(
+                _HOST,
+                "start, entries, max(log.commit, point.index))",
+                "start, entries, entries[-1].index if entries else point.index)",
+            ),
+        ),
+    ),
+    Mutant(
+        "suffix kept on truncation",
+        "2",
+        "a restart finds entries that were overwritten, and wins an election with them",
+        (
+            Edit(
+                _REPLAY,
+                "    del held.entries[kept:]  # the whole suffix, not only the entries that have a successor (rule 2)\n"
+                "    held.entries += item.entries\n"
+                "    if item.entries[-1].index != held.last_index:",
+                "    held.entries[kept : kept + len(item.entries)] = item.entries\n"
+                "    if item.entries[-1].index > held.last_index:",
+            ),
+        ),
+    ),
+    Mutant(
+        "a snapshot's start forgets term and vote",
+        "2",
+        "two votes in one term, before and after a restart",
+        (
+            Edit(
+                _REPLAY,
+                "held.start, held.entries, held.commit = item.start, [], item.start[0]",
+                "held.start, held.entries, held.commit = item.start, [], item.start[0]\n"
+                "        held.hard_state = HardState(0, ReplicaId(0))",
+            ),
+            Edit(
+                _HOST,
+                "LogItem(replica.id, start=machine.applied, hard_state=hard_state, commit=machine.applied.index)",
+                "LogItem(replica.id, start=machine.applied, commit=machine.applied.index)",
+            ),
+        ),
+    ),
+    Mutant(
+        "a checkpoint forgets the vote",
+        "5",
+        "two votes in one term, before and after a restart",
+        (
+            Edit(
+                _HOST,
+                "                    hard_state=replica.hard_state,\n",
+                "                    hard_state=HardState(replica.hard_state.term, ReplicaId(0)),\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a checkpoint drops what is not committed",
+        "5",
+        "a follower's copy that was acknowledged is gone",
+        (
+            Edit(
+                _HOST,
+                "entries=replica.suffix(start.index),",
+                "entries=tuple(one for one in replica.suffix(start.index) if one.index <= replica.committed),",
+            ),
+        ),
+    ),
+    Mutant(
+        "a checkpoint begins after what is applied, flushed or not",
+        "5",
+        "rows that only the log held are gone with the power",
+        (
+            Edit(
+                _HOST,
+                "start = max(points.get(replica.id, replica.start), replica.start)",
+                "start = hosted.machine.applied if hosted.machine else replica.start",
+            ),
+        ),
+    ),
+    Mutant(
+        "a checkpoint marks everything as committed",
+        "3",
+        "an uncommitted tail is applied after a restart",
+        (
+            Edit(
+                _HOST,
+                "                    commit=replica.committed,\n",
+                "                    commit=replica.last.index,\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "restart without flushing what was found",
+        "3",
+        "what only the page cache held is counted",
+        (
+            Edit(
+                "zkv/storage/segment_file.py",
+                "disk.flush(file)  # after kill -9",
+                "pass  # after kill -9",
+            ),
+            Edit("zkv/storage/log.py", "        log.vouch()\n", ""),
+        ),
+        seeds=0,
+        tests=("tests/storage/test_disk_log_crashes.py",),
+        why="files and their page cache are below the simulated disk",
+    ),
+    Mutant(
+        "no flush after a write",
+        "3",
+        "every acknowledged write is lost with the power",
+        (Edit("zkv/storage/segment_file.py", "        self._disk.flush(self._file)\n", ""),),
+        seeds=0,
+        tests=("tests/storage/test_disk_log.py", "tests/storage/test_disk_log_crashes.py"),
+        why="files and their page cache are below the simulated disk",
+    ),
+    Mutant(
+        "no checksum of a record's body",
+        "4",
+        "a flipped byte is served",
+        (
+            Edit(
+                "zkv/storage/segments.py",
+                "if len(body) != length or crc32(body) != expected:",
+                "if len(body) != length:",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/storage/test_disk_log_damage.py",),
+        why="bytes of files are below the simulated disk",
+    ),
+    Mutant(
+        "damage before the end passes for a torn tail",
+        "4",
+        "batches that were acknowledged are cut off in silence",
+        (Edit("zkv/storage/recovery.py", "if witness is not None:", "if False:"),),
+        seeds=0,
+        tests=("tests/storage/test_disk_log_damage.py",),
+        why="bytes of files are below the simulated disk",
+    ),
+    Mutant(
+        "restarted after a failed flush",
+        "4",
+        "pages that lie are believed",
+        (
+            Edit(
+                "zkv/server/exits.py",
+                "FINAL = frozenset({Exit.OK, Exit.USAGE, Exit.STORAGE, Exit.START})",
+                "FINAL = frozenset({Exit.OK, Exit.USAGE, Exit.START})",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/server/test_exits.py", "tests/server/test_restarter.py"),
+        why="the restarter is a process of its own",
+    ),
+)
+
+MEMBERS = (
+    Mutant(
+        "messages for another incarnation are taken",
+        "1",
+        "a node with an empty disk answers for the one that it was",
+        (
+            Edit(
+                _NODE,
+                "if frame.cluster != self.cluster or frame.incarnation != self.identity.incarnation:",
+                "if frame.cluster != self.cluster:",
+            ),
+        ),
+    ),
+    Mutant(
+        "an empty node votes",
+        "1, 22",
+        "a node with an empty disk helps to elect a leader that lacks what it had acknowledged",
+        (
+            Edit(
+                _NODE,
+                "if frame.cluster != self.cluster or frame.incarnation != self.identity.incarnation:",
+                "if frame.cluster != self.cluster:",
+            ),
+            Edit(
+                _HOST,
+                "if hosted is None and isinstance(message, AppendRequest):",
+                "if hosted is None and isinstance(message, AppendRequest | VoteRequest):",
+            ),
+        ),
+    ),
+    Mutant(
+        "tombstones are not minded",
+        "22",
+        "a late message brings a destroyed replica back",
+        (
+            Edit(
+                _HOST,
+                "return replica <= max(self._tombstones.get(shard, ()), default=0)",
+                "return False",
+            ),
+        ),
+    ),
+    Mutant(
+        "tombstones are not written",
+        "22",
+        "a late message brings a destroyed replica back after a restart",
+        (
+            Edit(
+                _HOST,
+                'changes[numbered_key(b"t", hosted.shard) + replica.to_bytes(8, "big")] = b""',
+                "pass",
+            ),
+        ),
+    ),
+)
+
+SNAPSHOTS = (
+    Mutant(
+        "dedup table missing from the snapshot",
+        "12, 20",
+        "a retry at a replica that came by snapshot is applied again",
+        (
+            Edit(
+                _SNAPSHOT,
+                "self._scans = [rows.scan(first_session, after_sessions), rows.scan(start, end)]",
+                "self._scans = [rows.scan(start, end)]",
+            ),
+        ),
+    ),
+    Mutant(
+        "session floor missing from the snapshot",
+        "13",
+        "a forgotten client's retry is applied at a replica that came by snapshot",
+        (Edit(_TRANSFERS, "            floor=floor,\n", '            floor=b"\\0" * 6,\n'),),
+    ),
+    Mutant(
+        "version counter missing from the snapshot",
+        "15",
+        "versions are given twice",
+        (Edit(_TRANSFERS, "            counter=counter,\n", "            counter=0,\n"),),
+    ),
+    Mutant(
+        "a snapshot fills the space in use",
+        "20",
+        "rows that were deleted since stay, and the state is torn while the rows arrive",
+        (
+            Edit(
+                _TRANSFERS,
+                "incoming = Incoming(offer=offer, space=self._host.new_space(), now_ms=self._host.now_ms)",
+                "space = hosted.machine.space if hosted.machine else self._host.new_space()\n"
+                "        incoming = Incoming(offer=offer, space=space, now_ms=self._host.now_ms)",
+            ),
+            Edit(
+                _HOST,
+                "        if hosted.machine is not None:\n            self.drop_space(hosted.machine.space)\n"
+                "        self._unfinished.pop(replica.id, None)\n",
+                "        self._unfinished.pop(replica.id, None)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a snapshot that the log holds is installed",
+        "21",
+        "entries behind it that were acknowledged are gone from the disk",
+        (Edit("zkv/core/raft/state.py", " and not self._log.holds(snapshot)", ""),),
+    ),
+    Mutant(
+        "snapshot answered before its reset record is on disk",
+        "21",
+        "the leader counts a copy that a crash takes back",
+        (
+            Edit(
+                _HOST,
+                "self.pipeline.then(lambda: self._live(hosted, machine, then))",
+                "self._live(hosted, machine, then)",
+            ),
+        ),
+    ),
+    Mutant(
+        "the flush of a log before the snapshot counts",
+        "21",
+        "entries that the reset record voids are acknowledged",
+        (Edit(_HOST, "        self.pipeline.forget(replica.id)\n", ""),),
+    ),
+    Mutant(
+        "a snapshot is not pinned",
+        "20",
+        "rows of different moments arrive together",
+        (
+            Edit(
+                _SNAPSHOT,
+                "self._scans = [rows.scan(first_session, after_sessions), rows.scan(start, end)]",
+                "self._scans = [(one for a, b in bounds for one in rows.scan(a, b)) for bounds in "
+                "([(first_session, after_sessions)], [(start, end)])]",
+            ),
+        ),
+    ),
+)

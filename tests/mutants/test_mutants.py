@@ -9,7 +9,11 @@ from tests.mutants.catalogue import MUTANTS
 from tests.mutants.hunt import Hunter
 from tests.mutants.mutant import ROOT, Edit, Mutant, Rotten
 
-QUICK = ("commit counted for an old term", "promises leave before the flush", "restarted after a failed flush")
+QUICK = (
+    "append acknowledged before its flush",
+    "staleness counted before it is applied",
+    "restarted after a failed flush",
+)
 
 
 def named(name: str) -> Mutant:

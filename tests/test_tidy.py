@@ -35,7 +35,13 @@ DEEP_FUNCTIONS = {"zkv/core/cluster/placement.py:_chain_of_handovers": 5, "zkv/c
 TOPS = {"zkv/sim/run.py"}
 
 # Started by name (a console script, `python -m`, an entry point of pytest), so nobody imports them.
-STARTED = {"zkv.cli.main", "zkv.server.restarter", "zkv.bench.ceiling_roles", "zkv.testing.fixtures"}
+STARTED = {
+    "zkv.cli.main",
+    "zkv.server.restarter",
+    "zkv.bench.ceiling_roles",
+    "zkv.bench.load_roles",
+    "zkv.testing.fixtures",
+}
 
 _NESTS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 _BANNED = {

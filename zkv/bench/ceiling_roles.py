@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -82,13 +83,23 @@ def _ask(port: str) -> Socket:
     return socket
 
 
+def _waiter(*sources: Socket) -> Callable[..., list[tuple[object, int]]]:
+    """`poll` of a poller made once: `Socket.poll` makes one each time."""
+    poller = zmq.Poller()
+    for source in sources:
+        poller.register(source, zmq.POLLIN)
+    return poller.poll
+
+
 def _drain_router(socket: Socket) -> list[tuple[bytes, bytes]]:
     taken: list[tuple[bytes, bytes]] = []
     recv = socket.recv
     try:
         for _ in range(_DRAIN_MAX):
             peer = recv(NOW)
-            taken.append((peer, recv(NOW)))
+            frame = recv(NOW, copy=False)
+            assert not frame.more, "a surplus frame"
+            taken.append((peer, frame.bytes))
     except zmq.Again:
         pass
     return taken
@@ -131,7 +142,8 @@ def replica(folder: str) -> None:
     socket, log = _serve(), _Log(folder)
     held: dict[bytes, bytes] = {}
     count = 0
-    while socket.poll():
+    wait = _waiter(socket)
+    while wait():
         peer, fresh = b"", Rows()
         for sender, body in _drain_router(socket):
             peer, append = sender, _decode_append(body)
@@ -157,11 +169,9 @@ class _Primary:
         self._appended = self._answered = 0
 
     def run(self) -> None:
-        poller = zmq.Poller()
-        for source in (self._socket, *self._peers):
-            poller.register(source, zmq.POLLIN)
+        wait = _waiter(self._socket, *self._peers)
         while True:
-            for source, _ in poller.poll():
+            for source, _ in wait():
                 assert isinstance(source, zmq.Socket)
                 if source is self._socket:
                     self._take()
@@ -197,8 +207,8 @@ def reader(keys: int, value_bytes: int) -> None:
     """Serves gets from a dict."""
     socket = _serve()
     rows = {key_of(number): b"v" * value_bytes for number in range(keys)}
-    send = socket.send
-    while socket.poll():
+    send, wait = socket.send, _waiter(socket)
+    while wait():
         for client, body in _drain_router(socket):
             get = _decode_request(body)
             send(client, MORE)
@@ -224,7 +234,8 @@ class _Client:
         end = begin + seconds
         for slot in range(len(begun)):
             self._send(slot)
-        while socket.poll(_SILENCE_MS):
+        wait = _waiter(socket)
+        while wait(_SILENCE_MS):
             for body in _drain(socket):
                 slot, now = self._slot(body), clock()
                 if now > end:

@@ -1,45 +1,41 @@
-"""The load of `zkv bench`: a closed loop over the client's bare driver, in one process."""
+"""The load of `zkv bench`: makes a table, fills it, and has processes of their own ask, while this one looks on."""
 
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from enum import StrEnum
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
 
 import msgspec
 
-from zkv.bench.ceiling import Rate, Shape, rate_of
+from zkv.bench.histogram import Histogram
+from zkv.bench.plan import BATCH, Outcome, Plan, Second, Task, Workload
+from zkv.bench.usage import Sample, Usage, sample, usage
+from zkv.bench.workloads import key_of
 from zkv.client.client import Client
 from zkv.client.driver import Driver
 from zkv.core.routing import operations
-from zkv.core.routing.operations import Request
-from zkv.errors import InvalidRequest, ZkvError
+from zkv.errors import Unavailable, ZkvError
 
-BATCH = 100  # operations of one mput or mget
-_WARM_UP_S = 0.3
-_STEP = 7_919  # a prime: visits every key before it repeats one
 _LOAD_BATCHES = 8
-
-
-class Workload(StrEnum):
-    """What is asked, again and again."""
-
-    put = "put"
-    get = "get"
-    mput = "mput"
-    mget = "mget"
-
-    @property
-    def operations(self) -> int:
-        """How many operations one request holds."""
-        return BATCH if self in (Workload.mput, Workload.mget) else 1
+_TABLE_S = 60.0
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked of whom, and what came of it. Quantiles are of requests, `ops_per_s` is of operations."""
+    """What was asked of whom, and what came of it. Quantiles are of requests, `ops_per_s` is of operations (rows)."""
 
     workload: str
     outstanding: int
-    seconds: float
+    clients: int
+    processes: int
+    shell: str
+    rate: float
+    w: str
+    r: str
+    seconds: float  # that were measured
     keys: int
     value_bytes: int
     batch: int
@@ -51,138 +47,192 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     p90_ms: float
     p99_ms: float
     p999_ms: float
+    max_ms: float
+    errors: dict[str, int]
+    usage: Usage
+    timeline: list[Second]
 
 
-def run_load(addresses: str, workload: Workload, shape: Shape, shards: int = 1) -> Result:
-    """Measure on a table of its own, which is dropped at the end. Raises ZkvError as soon as one request fails.
+class LoadedTable:
+    """A table of a plan's keys, for one measurement or several."""
 
-    `shards` 0: as many as any new table has.
+    def __init__(self, addresses: str, client: Client, name: str) -> None:
+        self._addresses, self._client, self._name = addresses, client, name
+        self._nodes = len(client.shard_map().nodes)
+
+    def measure(self, plan: Plan) -> Result:
+        """One measurement of a plan that has these keys. Raises Unavailable if a process of load dies."""
+        with _Processes(self._addresses, self._name, plan) as processes:
+            begin = processes.begin(plan)
+            _sleep_until(begin)
+            before = sample(self._client)
+            _sleep_until(begin + plan.seconds)
+            after = sample(self._client)
+            outcomes = processes.outcomes()
+        return self._result(plan, outcomes, before, after)
+
+    def _result(self, plan: Plan, outcomes: list[Outcome], before: Sample, after: Sample) -> Result:
+        latencies = Histogram()
+        errors: Counter[str] = Counter()
+        for outcome in outcomes:
+            latencies.merge(Histogram(outcome.latencies))
+            errors.update(outcome.errors)
+        ops_per_s = sum(outcome.rows / outcome.seconds for outcome in outcomes)
+        load_cpu = sum(outcome.cpu_s / outcome.seconds for outcome in outcomes)
+        leaders = self._leaders()
+        return Result(
+            workload=plan.workload,
+            outstanding=plan.outstanding,
+            clients=plan.clients,
+            processes=plan.processes,
+            shell=plan.shell,
+            rate=plan.rate,
+            w=plan.w,
+            r=plan.r,
+            seconds=round(max(outcome.seconds for outcome in outcomes), 3),
+            keys=plan.keys,
+            value_bytes=plan.value_bytes,
+            batch=plan.workload.operations,
+            nodes=self._nodes,
+            shards=sum(leaders.values()),
+            leaders=leaders,
+            ops_per_s=round(ops_per_s),
+            p50_ms=latencies.quantile_ms(0.5),
+            p90_ms=latencies.quantile_ms(0.9),
+            p99_ms=latencies.quantile_ms(0.99),
+            p999_ms=latencies.quantile_ms(0.999),
+            max_ms=round(latencies.most * 1e3, 3),
+            errors=dict(sorted(errors.items())),
+            usage=usage(before, after, ops_per_s, load_cpu, min(3, self._nodes)),
+            timeline=_merged([outcome.timeline for outcome in outcomes]),
+        )
+
+    def _leaders(self) -> dict[str, int]:
+        shard_map = self._client.shard_map()
+        number = next(info.table for info in shard_map.tables if info.name == self._name)
+        led: dict[str, int] = {}
+        for shard in shard_map.shards:
+            leader = shard.leading() if shard.table == number else None
+            if leader is not None:
+                led[leader.node] = led.get(leader.node, 0) + 1
+        return dict(sorted(led.items()))
+
+
+@contextmanager
+def loaded_table(addresses: str, plan: Plan) -> Iterator[LoadedTable]:
+    """A new table that holds the plan's keys, and is dropped at the end.
+
+    A range table for scans, a hash table for all else. Raises ZkvError if a row cannot be stored.
     """
-    if shape.keys < workload.operations:
-        raise InvalidRequest(f"{workload} takes {workload.operations} keys at once, and there are {shape.keys}")
-    table = f"bench-{os.getpid()}-{time.time_ns()}"
+    plan.check()
+    name = f"bench-{os.getpid()}-{time.time_ns()}"
     with Client(addresses) as client:
-        nodes = len(client.shard_map().nodes)
-        client.create_table(table, replicas=min(3, nodes), shards=shards or None, timeout_s=30.0)
+        replicas = min(3, len(client.shard_map().nodes))
+        if plan.workload is Workload.scan:
+            splits = [key_of(plan.keys * cut // plan.shards) for cut in range(1, plan.shards)]
+            client.create_table(name, "range", replicas=replicas, splits=splits, timeout_s=_TABLE_S)
+        else:
+            client.create_table(name, replicas=replicas, shards=plan.shards or None, timeout_s=_TABLE_S)
         try:
-            with Driver(addresses, timeout_s=10.0) as driver:
-                loop = _Loop(driver, table, workload, shape)
-                loop.load()
-                rate = loop.run()
-            return _result(workload, shape, rate, nodes, _leaders(client, table))
+            _fill(addresses, name, plan)
+            yield LoadedTable(addresses, client, name)
         finally:
-            client.drop_table(table)
+            client.drop_table(name, timeout_s=_TABLE_S)
 
 
-class _Loop:
-    """Slots, each of which asks again as soon as it is answered."""
+def run_load(addresses: str, plan: Plan) -> Result:
+    """Measure on a table of its own."""
+    with loaded_table(addresses, plan) as table:
+        return table.measure(plan)
 
-    def __init__(self, driver: Driver, table: str, workload: Workload, shape: Shape) -> None:
-        self._driver, self._table, self._workload, self._shape = driver, table, workload, shape
-        self._keys = [b"user%012d" % number for number in range(shape.keys)]
-        self._value = b"v" * shape.value_bytes
-        self._next = self._requests()
-        self._turn = 0
-        self._latencies: list[float] = []
-        self._from = self._until = 0.0
-        self._failure: ZkvError | None = None
 
-    def load(self) -> None:
-        """Store every key once."""
-        self._driver.ready()
-        for first in range(0, len(self._keys), BATCH):
-            rows = dict.fromkeys(self._keys[first : first + BATCH], self._value)
-            while self._driver.outstanding >= _LOAD_BATCHES:
-                self._driver.turn()
-            self._driver.submit(operations.mput(rows, table=self._table), self._check)
-        self._driver.drain()
-        self._raise()
+def _fill(addresses: str, table: str, plan: Plan) -> None:
+    """Store every key once."""
+    failed: list[ZkvError] = []
+    value = b"v" * plan.value_bytes
 
-    def run(self) -> Rate:
-        """Ask until the time is up, after a warm-up that does not count."""
-        shape = self._shape
-        self._from = time.perf_counter() + _WARM_UP_S
-        self._until = self._from + shape.seconds
-        for _ in range(shape.outstanding):
-            self._ask()
-        while time.perf_counter() < self._until:
-            self._driver.turn()
-            self._raise()
-        self._driver.drain()
-        self._raise()
-        return rate_of(self._latencies, shape.seconds)
-
-    def _ask(self) -> None:
-        clock, latencies = time.perf_counter, self._latencies
-        begun = clock()
-
-        def answered(result: object) -> None:
-            now = clock()
-            if self._from <= now < self._until:
-                latencies.append(now - begun)
-            if isinstance(result, ZkvError):
-                self._failure = result
-            elif now < self._until:
-                self._ask()
-
-        self._driver.submit(self._next(), answered)
-
-    def _requests(self) -> Callable[[], Request[object]]:
-        keys, value, table = self._keys, self._value, self._table
-        count = len(keys)
-
-        def key() -> bytes:
-            self._turn = (self._turn + _STEP) % count
-            return keys[self._turn]
-
-        def batch() -> list[bytes]:
-            self._turn = (self._turn + BATCH) % count
-            return [keys[(self._turn + number) % count] for number in range(BATCH)]
-
-        match self._workload:
-            case Workload.put:
-                return lambda: operations.put(key(), value, table=table)
-            case Workload.get:
-                return lambda: operations.get(key(), table=table)
-            case Workload.mput:
-                return lambda: operations.mput(dict.fromkeys(batch(), value), table=table)
-            case Workload.mget:
-                return lambda: operations.mget(batch(), table=table)
-
-    def _check(self, result: object) -> None:
+    def check(result: object) -> None:
         if isinstance(result, ZkvError):
-            self._failure = result
+            failed.append(result)
 
-    def _raise(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-
-def _leaders(client: Client, table: str) -> dict[str, int]:
-    shard_map = client.shard_map()
-    number = next(info.table for info in shard_map.tables if info.name == table)
-    led: dict[str, int] = {}
-    for shard in shard_map.shards:
-        leader = shard.leading() if shard.table == number else None
-        if leader is not None:
-            led[leader.node] = led.get(leader.node, 0) + 1
-    return dict(sorted(led.items()))
+    with Driver(addresses, timeout_s=30.0) as driver:
+        driver.ready()
+        for first in range(0, plan.keys, BATCH):
+            numbers = range(first, min(first + BATCH, plan.keys))
+            rows = dict.fromkeys([key_of(number) for number in numbers], value)
+            driver.submit(operations.mput(rows, table=table), check)
+            while driver.outstanding >= _LOAD_BATCHES:
+                driver.turn()
+        driver.drain()
+    if failed:
+        raise failed[0]
 
 
-def _result(workload: Workload, shape: Shape, rate: Rate, nodes: int, leaders: dict[str, int]) -> Result:
-    return Result(
-        workload=workload,
-        outstanding=shape.outstanding,
-        seconds=shape.seconds,
-        keys=shape.keys,
-        value_bytes=shape.value_bytes,
-        batch=workload.operations,
-        nodes=nodes,
-        shards=sum(leaders.values()),
-        leaders=leaders,
-        ops_per_s=rate.ops_per_s * workload.operations,
-        p50_ms=rate.p50_ms,
-        p90_ms=rate.p90_ms,
-        p99_ms=rate.p99_ms,
-        p999_ms=rate.p999_ms,
-    )
+class _Processes:
+    """The processes of load of one measurement; whatever happens, none is left."""
+
+    def __init__(self, addresses: str, table: str, plan: Plan) -> None:
+        self._started: list[subprocess.Popen[str]] = []
+        self._tasks = []
+        for part in range(plan.processes):
+            clients = (plan.clients + plan.processes - 1 - part) // plan.processes
+            self._tasks.append(Task(addresses=addresses, table=table, clients=clients, part=part, plan=plan))
+
+    def __enter__(self) -> Self:
+        for task in self._tasks:
+            command = [sys.executable, "-m", "zkv.bench.load_roles", msgspec.json.encode(task).decode()]
+            self._started.append(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            )
+        return self
+
+    def begin(self, plan: Plan) -> float:
+        """Tell every process when to begin and to end, once all are ready; returns when they begin."""
+        for process in self._started:
+            _line(process)
+        begin = time.perf_counter() + plan.warmup
+        for process in self._started:
+            assert process.stdin is not None
+            process.stdin.write(f"[{begin},{begin + plan.seconds}]\n")
+        return begin
+
+    def outcomes(self) -> list[Outcome]:
+        """What they have seen, when they have ended."""
+        return [msgspec.json.decode(_line(process), type=Outcome) for process in self._started]
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._started:
+            process.kill()
+            process.wait()
+            for end in (process.stdin, process.stdout):
+                assert end is not None
+                end.close()
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise Unavailable("a process of load ended without a word")
+    return line
+
+
+def _sleep_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.perf_counter()))
+
+
+def _merged(timelines: list[list[Second]]) -> list[Second]:
+    """One timeline of several processes: requests are added; of the quantiles the highest is taken."""
+    merged: list[Second] = []
+    for seconds in zip(*timelines, strict=False):
+        merged.append(
+            Second(
+                at=seconds[0].at,
+                requests=sum(one.requests for one in seconds),
+                errors=sum(one.errors for one in seconds),
+                p50=max(one.p50 for one in seconds),
+                p99=max(one.p99 for one in seconds),
+                p999=max(one.p999 for one in seconds),
+            )
+        )
+    return merged

@@ -1,15 +1,17 @@
-"""`zkv bench`: rates and latencies of a cluster, beside the bare ceiling of this machine."""
+"""`zkv bench`: rates, latencies and costs of a cluster, beside the bare ceiling of this machine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from statistics import median
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
 from zkv.bench import ceiling as bare
-from zkv.bench.load import Result, Workload, run_load
+from zkv.bench.compare import fields_of, in_turns
+from zkv.bench.load import Result, loaded_table
+from zkv.bench.plan import OPEN_LOOP_IN_FLIGHT, Plan, Shell, Workload
 from zkv.cli import options as o
 from zkv.cli.render import note, print_json
 
@@ -17,59 +19,122 @@ app = typer.Typer()
 
 OutstandingOption = Annotated[
     list[int] | None,
-    typer.Option("--outstanding", metavar="N", min=1, help="Requests in flight; may be repeated."),
+    typer.Option("--outstanding", metavar="N", min=1, help="Requests in flight of each client; may be repeated."),
 ]
 SecondsOption = Annotated[float, typer.Option("--seconds", metavar="S", min=0.1, help="Length of a measurement.")]
 KeysOption = Annotated[int, typer.Option("--keys", metavar="N", min=1, help="How many different keys.")]
 BytesOption = Annotated[int, typer.Option("--value-bytes", metavar="N", min=0, help="Bytes of each value.")]
+WorkloadOption = Annotated[
+    list[Workload] | None,
+    typer.Option(
+        help="What to ask; may be repeated. a, b, c: YCSB's half updates, 5 % updates, reads only, keys by Zipf's law. "
+        "mput, mget and scan take 100 rows each."
+    ),
+]
+WarmupOption = Annotated[float, typer.Option("--warmup", metavar="S", min=0.0, help="Asked before, not counted.")]
+ClientsOption = Annotated[
+    int, typer.Option("--clients", metavar="N", min=1, help="Client objects, each with connections of its own.")
+]
+ProcessesOption = Annotated[
+    int, typer.Option("--processes", metavar="N", min=1, help="Processes of load that the clients are spread over.")
+]
+ShellOption = Annotated[
+    Shell,
+    typer.Option(help="The bare driver, the asyncio client with a task, or the sync client with a thread a request."),
+]
+RateOption = Annotated[
+    float,
+    typer.Option(
+        "--rate",
+        metavar="N",
+        min=0.0,
+        help="Requests a second, in an open loop: latency counts from when each was due. 0: a closed loop.",
+    ),
+]
+ShardsOption = Annotated[
+    int,
+    typer.Option(
+        "--shards",
+        metavar="N",
+        min=0,
+        help="Of the table; 0: as a new table. One shard, led by one node, is fastest where all nodes share a machine; "
+        "on machines of their own, more shards use more of them.",
+    ),
+]
+AgainstOption = Annotated[
+    bool, typer.Option("--against-ceiling", help="Measure the bare ceiling in turns with it, and print the share.")
+]
+TurnsOption = Annotated[int, typer.Option("--turns", metavar="N", min=1, help="Of --against-ceiling; medians.")]
+OwnOption = Annotated[
+    bool, typer.Option("--own-cluster", help="Start a cluster of three nodes for it, on this machine.")
+]
+PlotOption = Annotated[
+    Path | None, typer.Option("--plot", metavar="FILE", help="Draw latency and throughput over time (needs zkv[plot]).")
+]
 
 _OUTSTANDING = 64
-_CEILING_OF = {Workload.put: bare.Kind.durable, Workload.mput: bare.Kind.durable}  # of the others: get
 
 
 @app.callback(invoke_without_command=True)
 def bench(
     context: typer.Context,
-    workload: Annotated[
-        list[Workload] | None,
-        typer.Option(help="What to ask; may be repeated. mput and mget take 100 keys each."),
-    ] = None,
+    workload: WorkloadOption = None,
     outstanding: OutstandingOption = None,
+    clients: ClientsOption = 1,
+    processes: ProcessesOption = 1,
+    shell: ShellOption = Shell.driver,
+    rate: RateOption = 0.0,
     seconds: SecondsOption = 3.0,
+    warmup: WarmupOption = 1.0,
     keys: KeysOption = 10_000,
     value_bytes: BytesOption = 100,
-    shards: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=0,
-            help="Of the table; 0: as a new table. One shard, led by one node, is fastest where all nodes share a "
-            "machine; on machines of their own, more shards use more of them.",
-        ),
-    ] = 1,
-    against_ceiling: Annotated[
-        bool, typer.Option("--against-ceiling", help="Measure the bare ceiling in turns with it, and print the share.")
-    ] = False,
-    turns: Annotated[int, typer.Option(metavar="N", min=1, help="Of --against-ceiling; medians are shown.")] = 3,
-    own_cluster: Annotated[
-        bool, typer.Option("--own-cluster", help="Start a cluster of three nodes for it, on this machine.")
-    ] = False,
+    w: o.WriteOption = "majority",
+    r: o.ReadOption = "linearizable",
+    shards: ShardsOption = 1,
+    against_ceiling: AgainstOption = False,
+    turns: TurnsOption = 3,
+    own_cluster: OwnOption = False,
+    plot: PlotOption = None,
     address: o.AddressOption = o.ADDRESS,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Measure a cluster in a closed loop, from one process, on a table that it makes and drops.
+    """Measure a cluster, on a table that it makes and drops; a failed request is counted and does not end it.
 
     Example: zkv bench --workload put --outstanding 256 --seconds 5 --json
+    Example: zkv bench --workload a --rate 5000 --seconds 60 --plot a.png
     Example: zkv bench ceiling --outstanding 64
     """
     if context.invoked_subcommand is not None:
         return
-    with _cluster(address, own=own_cluster) as where:
-        for kind in workload or [Workload.put]:
-            for count in outstanding or [_OUTSTANDING]:
-                shape = bare.Shape(outstanding=count, seconds=seconds, keys=keys, value_bytes=value_bytes)
-                rounds = turns if against_ceiling else 1
-                _show(_compared(where, kind, shape, rounds, shards=shards, against=against_ceiling), as_json=as_json)
+    plans = [
+        Plan(
+            workload=kind,
+            outstanding=count,
+            clients=clients,
+            processes=processes,
+            shell=shell,
+            rate=rate,
+            seconds=seconds,
+            warmup=warmup,
+            keys=keys,
+            value_bytes=value_bytes,
+            w=w,
+            r=r,
+            shards=shards,
+        )
+        for kind in workload or [Workload.put]
+        for count in outstanding or [OPEN_LOOP_IN_FLIGHT if rate else _OUTSTANDING]
+    ]
+    results: list[Result] = []
+    with cluster_for(address, own=own_cluster) as where:
+        for plan in plans:
+            results.append(_measured(where, plan, turns if against_ceiling else 0, as_json=as_json))
+    if plot is not None:
+        from zkv.bench.plot import draw  # only for this option
+
+        draw(results, plot)
+    if not all(result.ops_per_s for result in results):
+        raise typer.Exit(o.FAILED)
 
 
 @app.command()
@@ -92,28 +157,30 @@ def ceiling(
             _show({"kind": kind.value, "outstanding": count} | figures, as_json=as_json)
 
 
-def _compared(
-    where: str, kind: Workload, shape: bare.Shape, rounds: int, *, shards: int, against: bool
-) -> dict[str, object]:
-    """The median of `rounds` measurements; `against`: each right after the ceiling, in the same weather."""
-    results: list[Result] = []
-    ceilings: list[int] = []
-    limit = _CEILING_OF.get(kind, bare.Kind.get)
-    for _ in range(rounds):
-        if against:
-            ceilings.append(bare.measure(limit, shape).ops_per_s)
-        results.append(run_load(where, kind, shape, shards))
-    results.sort(key=lambda result: result.ops_per_s)
-    found: dict[str, object] = msgspec.structs.asdict(results[len(results) // 2])
-    if against:
-        top = median(ceilings)
-        rates = [result.ops_per_s for result in results]
-        found |= {"ceiling": limit.value, "ceiling_ops_per_s": round(top), "share": round(median(rates) / top, 3)}
-        found |= {"rates": rates, "ceilings": sorted(ceilings)}
-    return found
+@contextmanager
+def cluster_for(address: str, *, own: bool) -> Iterator[str]:
+    """Where to measure: `address`, or a cluster that lives as long as this does."""
+    if not own:
+        yield address
+        return
+    from zkv.testing.cluster import Cluster  # starts processes: only for this option
+
+    with Cluster() as cluster:
+        note(f"a cluster of three nodes in {cluster.data}, at {cluster.address}")
+        yield cluster.address
 
 
-def _show(found: dict[str, object], *, as_json: bool) -> None:
+def _measured(where: str, plan: Plan, turns: int, *, as_json: bool) -> Result:
+    with loaded_table(where, plan) as table:
+        if turns:
+            result, comparison = in_turns(lambda: table.measure(plan), plan, turns)
+        else:
+            result, comparison = table.measure(plan), {}
+    _show(fields_of(result) | comparison, as_json=as_json)
+    return result
+
+
+def _show(found: Mapping[str, object], *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
@@ -124,15 +191,17 @@ def _show(found: dict[str, object], *, as_json: bool) -> None:
         f"p90 {found['p90_ms']} ms   p99 {found['p99_ms']} ms   p99.9 {found['p999_ms']} ms{share}",
         flush=True,
     )
-
-
-@contextmanager
-def _cluster(address: str, *, own: bool) -> Iterator[str]:
-    if not own:
-        yield address
+    spent = found.get("cpu_us_per_op")
+    if not isinstance(spent, dict):
         return
-    from zkv.testing.cluster import Cluster  # starts processes: only for this option
-
-    with Cluster() as cluster:
-        note(f"a cluster of three nodes in {cluster.data}, at {cluster.address}")
-        yield cluster.address
+    by_process = "   ".join(f"{process} {cost}" for process, cost in spent.items())
+    print(f"        CPU us/op   {by_process}   all {found['cpu_us_per_op_total']}")
+    flush = f"   {found['ops_per_flush']} ops/flush" if found["ops_per_flush"] else ""
+    print(
+        f"        per op   {found['messages_per_op']} messages   {found['wire_bytes_per_op']} bytes on the wire   "
+        f"{found['flushed_bytes_per_op']} bytes flushed{flush}",
+        flush=True,
+    )
+    errors = found["errors"]
+    if isinstance(errors, dict) and errors:
+        print("        errors   " + "   ".join(f"{error} {count:,}" for error, count in errors.items()), flush=True)

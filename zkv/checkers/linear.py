@@ -1,6 +1,7 @@
 """Is a history linearizable? (Herlihy and Wing 1990; the search of Wing and Gong 1993 with the memory of Lowe 2017.)
 
-Each key is a register of its own, so it is judged alone. Operations are placed one after the other; any that began
+Each key is a register of its own, so it is judged alone. Where versions were told, the order that they ask for nearly
+always settles it (`forced`); else all orders are searched. Operations are placed one after the other; any that began
 before all that are not yet placed have ended may be the next. Visited points (what is placed, the register's state)
 are not searched twice. An operation of unknown outcome may be placed at any time after its start, or never; it is
 placed only directly before one that could not have been answered as it was without it. That loses no linearization:
@@ -14,12 +15,14 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from zkv.checkers import forced
 from zkv.checkers.history import Call, Verb, by_key
-from zkv.checkers.register import EMPTY, State, Step, applied, may_leave, step_of, too_late
+from zkv.checkers.register import EMPTY, Known, State, Step, Unknown, applied, may_leave, sharpens, steps_of, too_late
 from zkv.checkers.verdict import Status, Verdict, verdict
 
 CHECKER = "linearizable"
-STEPS_MAX = 300_000  # of one key's search; each remembers at most one point, of about 300 bytes
+STEPS_MAX = 300_000  # of one key's search; each is paid for about 300 bytes of what is remembered, 90 MB in all
+_BITS_PER_STEP = 2_400
 _BEFORE_ALL_ENDS = 1 << 80
 
 
@@ -48,27 +51,23 @@ def check(calls: Iterable[Call], *, steps_max: int = STEPS_MAX) -> Verdict:
 
 
 def _check_key(key: str, calls: list[Call], steps_max: int) -> Stuck | None:
-    search = _Search(calls, steps_max)
-    status = search.run()
+    known, unknown = steps_of(calls)
+    return None if forced.stands(known, unknown) else search(key, known, unknown, steps_max=steps_max)
+
+
+def search(key: str, known: list[Known], unknown: list[Unknown], *, steps_max: int = STEPS_MAX) -> Stuck | None:
+    """The key's operations, tried in every order that may be one; None: there is one."""
+    tried = _Search(known, unknown, steps_max)
+    status = tried.run()
     if status is Status.PASSED:
         return None
-    placed, state, waiting = search.furthest
-    return Stuck(key, status, placed, state, tuple(search.known[number].call for number in waiting))
+    placed, state, waiting = tried.furthest
+    return Stuck(key, status, placed, state, tuple(known[number].call for number in waiting))
 
 
 @dataclass(slots=True)
-class _Known:
-    """An operation that must be placed, after `start` and before `end`."""
-
-    call: Call
-    step: Step
-    start: int
-    end: int
-
-
-@dataclass(slots=True)
-class _Unknown:
-    """Operations that nobody can tell apart and that may be placed or not, by their starts: the earliest goes first."""
+class _Kind:
+    """Unknown operations that nobody can tell apart, by their starts: the earliest goes first."""
 
     step: Step
     members: list[tuple[int, int]] = field(default_factory=list)  # start, bit in `_Point.used`
@@ -83,23 +82,15 @@ _Option = tuple[int, int, State]  # known operation to place next, unknown ones 
 class _Search:
     """Depth first, along the order of the versions where they were told, else of the ends."""
 
-    def __init__(self, calls: list[Call], steps_max: int) -> None:
-        self.known: list[_Known] = []
+    def __init__(self, known: list[Known], unknown: list[Unknown], steps_max: int) -> None:
+        self.known = known
         self.furthest: tuple[int, State, list[int]] = (-1, EMPTY, [])
         self._steps = steps_max
-        self._unknown: dict[Step, _Unknown] = {}
-        bit = 1
-        for call in sorted(calls, key=lambda call: call.invoked_ns):
-            step = step_of(call)
-            if step is None:
-                continue
-            if step.known and call.completed_ns is not None:
-                self.known.append(_Known(call, step, call.invoked_ns, call.completed_ns))
-                continue
-            self._unknown.setdefault(step, _Unknown(step)).members.append((call.invoked_ns, bit))
-            bit <<= 1
-        self._putting: dict[bytes | None, list[_Unknown]] = {}
-        self._changing: list[_Unknown] = []  # their effect depends on the state before
+        self._unknown: dict[Step, _Kind] = {}
+        for number, (start, step) in enumerate(unknown):
+            self._unknown.setdefault(step, _Kind(step)).members.append((start, 1 << number))
+        self._putting: dict[str | None, list[_Kind]] = {}
+        self._changing: list[_Kind] = []  # their effect depends on the state before
         for kind in self._unknown.values():
             if kind.step.verb is Verb.INCREMENT or kind.step.expects is not None:
                 self._changing.append(kind)
@@ -124,7 +115,7 @@ class _Search:
             if point in visited:
                 continue
             visited.add(point)
-            self._steps -= 1
+            self._steps -= 1 + (point[1].bit_length() + point[2].bit_length()) // _BITS_PER_STEP
             if self._steps < 0:
                 return Status.UNKNOWN
             points.append(point)
@@ -200,14 +191,14 @@ class _Search:
             edge, first = beyond, False
         return found
 
-    def _useful(self, step: Step) -> list[_Unknown]:
+    def _useful(self, step: Step) -> list[_Kind]:
         """The unknown operations that may come first before `step`: where it tells the value that it found, few do."""
         if step.verb is Verb.GET and not any(may_leave(kind.step, step.seen) for kind in self._changing):
             return self._putting.get(step.seen, [])
         return list(self._unknown.values())
 
 
-def _take(kind: _Unknown, used: int, state: State, first_end: float) -> tuple[int, State] | None:
+def _take(kind: _Kind, used: int, state: State, first_end: float) -> tuple[int, State] | None:
     """The earliest of these that is not used, if it had begun by now and has an effect here."""
     for start, bit in kind.members:
         if used & bit:
@@ -231,7 +222,7 @@ def _placed(point: _Point, option: _Option) -> _Point:
 
 def _depends(step: Step, state: State) -> bool:
     """Whether an unknown operation before this one may matter although it is possible without."""
-    return step.sharpens and (not state[2] or step.verb is Verb.INCREMENT)
+    return sharpens(step) and (not state[2] or step.verb is Verb.INCREMENT)
 
 
 def _version_rank(step: Step) -> int:

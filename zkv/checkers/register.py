@@ -5,65 +5,92 @@ one key. Where nobody was told the version of a write, it is kept as a lower bou
 """
 
 import re
-from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
+
+import msgspec
 
 from zkv.checkers.history import Call, Verb
 
-_INTEGER = re.compile(rb"0|-?[1-9][0-9]*")
+_INTEGER = re.compile("0|-?[1-9][0-9]*")
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+_DIGITS_MAX = 20
+_START = attrgetter("invoked_ns")
 
 # (value or None, version, exact): without a row, `version` is the last one given to this key, at least; otherwise it is
 # the row's version if `exact`, else a bound: the version is that or more.
-State = tuple[bytes | None, int, bool]
+State = tuple[str | None, int, bool]
 EMPTY: State = (None, 0, True)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, gc=False):
     """An operation and what was seen of its result; None: not seen."""
 
     verb: Verb
-    value: bytes | None  # to be written
+    value: str | None  # to be written
     by: int
     expects: int | None  # the version that the row must have, 0: no row; None: no condition
     failed: bool
     known: bool  # it took effect, or was answered; otherwise it may never have happened
-    seen: bytes | None
+    seen: str | None
     found: bool | None
     version: int | None
     writes: bool  # as far as is known it changed the row, or took a version
-    sharpens: bool  # it may learn a version, or leave a value that nobody was told
+
+
+class Known(NamedTuple):
+    """An operation that took effect, or was answered, between `start` and `end`."""
+
+    start: int
+    end: int
+    step: Step
+    call: Call
+
+
+class Unknown(NamedTuple):
+    """An operation that may take effect at any time from `start` on, or never."""
+
+    start: int
+    step: Step
+
+
+def steps_of(calls: list[Call]) -> tuple[list[Known], list[Unknown]]:
+    """What one key's calls ask of the specification, in the order in which they began."""
+    known: list[Known] = []
+    unknown: list[Unknown] = []
+    for call in sorted(calls, key=_START):
+        step = step_of(call)
+        if step is None:
+            continue
+        if step.known and call.completed_ns is not None:
+            known.append(Known(call.invoked_ns, call.completed_ns, step, call))
+        else:
+            unknown.append(Unknown(call.invoked_ns, step))
+    return known, unknown
 
 
 def step_of(call: Call) -> Step | None:
     """The step that a call asks of the specification; None if it cannot have had an effect and saw nothing."""
-    outcome, args = call.outcome, call.args
-    told = call.completed_ns is not None and outcome is not None and call.effect != "unknown"
-    if call.effect == "none" and not told:
+    op, args, effect = call.op, call.args, call.effect
+    outcome = None if call.completed_ns is None or effect == "unknown" else call.outcome
+    expects = 0 if op is Verb.PUT_IF_ABSENT else args.version
+    if outcome is not None:
+        if op is Verb.GET and call.stale_ms is not None:
+            return None
+        failed = outcome.failed
+        writes = op is not Verb.GET and not failed
+        by, seen = args.by or 0, outcome.value
+        return Step(op, args.value, by, expects, failed, True, seen, outcome.found, outcome.version, writes)
+    if op is Verb.GET or effect == "none":
         return None
-    if call.op is Verb.GET and (not told or call.stale_ms is not None):
-        return None
-    expects = 0 if call.op is Verb.PUT_IF_ABSENT else args.version
-    seen = outcome.value if told and outcome else None
-    version = outcome.version if told and outcome else None
-    failed = bool(told and outcome and outcome.failed)
-    done = call.effect == "done" and call.completed_ns is not None and expects is None
-    writes = call.op is not Verb.GET and not failed
-    return Step(
-        verb=call.op,
-        value=None if args.value is None else args.value.encode("latin-1"),
-        by=args.by or 0,
-        expects=expects,
-        failed=failed,
-        known=told or done,
-        seen=None if seen is None else seen.encode("latin-1"),
-        found=outcome.found if told and outcome else None,
-        version=version,
-        writes=writes,
-        sharpens=(version is not None and not writes)
-        or bool(expects)
-        or (call.op is Verb.INCREMENT and writes and seen is None),
-    )
+    done = effect == "done" and call.completed_ns is not None and expects is None
+    return Step(op, args.value, args.by or 0, expects, False, done, None, None, None, True)
+
+
+def sharpens(step: Step) -> bool:
+    """Whether it may learn a version, or leave a value that nobody was told."""
+    learns = step.version is not None and not step.writes
+    return learns or bool(step.expects) or (step.verb is Verb.INCREMENT and step.writes and step.seen is None)
 
 
 def applied(step: Step, state: State) -> State | None:
@@ -92,14 +119,14 @@ def too_late(step: Step, state: State) -> bool:
     return version <= state[1] if step.writes else version < state[1]
 
 
-def may_leave(step: Step, value: bytes | None) -> bool:
+def may_leave(step: Step, value: str | None) -> bool:
     """Whether there is a state in which the step leaves this value."""
     if step.verb is Verb.INCREMENT:
         return value is not None and _integer(value) is not None
     return step.value == value
 
 
-def _written(value: bytes | None, version: int | None, state: State) -> State | None:
+def _written(value: str | None, version: int | None, state: State) -> State | None:
     if version is None:
         return value, state[1] + 1, value is None
     return (value, version, True) if version > state[1] else None
@@ -158,15 +185,15 @@ def _incremented(step: Step, state: State) -> State | None:
     number = _integer(state[0])
     if number is None or not _INT64_MIN <= number + step.by <= _INT64_MAX:
         return None
-    value = b"%d" % (number + step.by)
+    value = str(number + step.by)
     return None if step.seen is not None and step.seen != value else _written(value, step.version, state)
 
 
-def _integer(value: bytes | None) -> int | None:
+def _integer(value: str | None) -> int | None:
     """The number that increment would find in `value`: no row counts as 0."""
     if value is None:
         return 0
-    if not _INTEGER.fullmatch(value):
+    if len(value) > _DIGITS_MAX or not _INTEGER.fullmatch(value):
         return None
     number = int(value)
     return number if _INT64_MIN <= number <= _INT64_MAX else None

@@ -57,8 +57,10 @@ def compared(profile: str, histories: int) -> Counter[str]:
             by_versions = forced.stands(known, unknown)
             by_search = search("k", known, unknown) is None
             told = check(history).status is (Status.PASSED if expected else Status.VIOLATION)
-            counts["by versions"] += by_versions
-            counts["disagreements"] += by_search is not expected or not told or (by_versions and not expected)
+            contradicts = forced.contradiction("k", known) is not None
+            counts["by versions"] += by_versions or contradicts
+            counts["disagreements"] += by_search is not expected or not told
+            counts["disagreements"] += (by_versions and not expected) or (contradicts and expected)
     return counts
 
 

@@ -114,7 +114,8 @@ def doubled_increment(chance: random.Random, history: list[Call]) -> list[Call]:
 
 def dirty_read(chance: random.Random, history: list[Call]) -> list[Call]:
     """A read shows the value of a put that was refused."""
-    refused = chance.choice([call for call in history if call.outcome is not None and call.outcome.failed])
+    failed = [call for call in history if call.outcome is not None and call.outcome.failed]
+    refused = chance.choice([call for call in failed if call.op is Verb.PUT_IF_VERSION])
     read = chance.choice([call for call in told(history, Verb.GET) if call.invoked_ns > refused.invoked_ns])
     return [with_outcome(call, value=refused.args.value, found=True) if call is read else call for call in history]
 

@@ -4,6 +4,8 @@ Writes stand in the order of their versions, what saw a version stands behind th
 row stands where there was none. If every operation can have been answered there as it was, and none stands before one
 that had ended when it began, this *is* a linearization, and the key is done. If not, nothing is known yet (a version
 was not told, or an operation of unknown outcome belongs elsewhere than was guessed), and `linear` searches.
+
+Versions also say quickly that there is no order: where two calls contradict one another whatever stands between them.
 """
 
 from collections import deque
@@ -11,6 +13,8 @@ from itertools import accumulate
 
 from zkv.checkers.history import Verb
 from zkv.checkers.register import EMPTY, Known, State, Step, Unknown, applied
+from zkv.checkers.timeline import Running
+from zkv.checkers.verdict import Evidence, Status
 
 
 def stands(known: list[Known], unknown: list[Unknown]) -> bool:
@@ -37,6 +41,30 @@ def stands(known: list[Known], unknown: list[Unknown]) -> bool:
         if not order.place(one):
             return False
     return all(order.place(one) for one in rowless)
+
+
+def contradiction(key: str, known: list[Known]) -> Evidence | None:
+    """Two calls that no order can have: unlike, of one version; or an older version than had been told before."""
+    told = [one for one in known if one.step.version]
+    by_version: dict[int | None, Known] = {}
+    for one in told:
+        if one.step.failed or (one.step.verb is Verb.INCREMENT and one.step.seen is None):
+            continue
+        other = by_version.setdefault(one.step.version, one)
+        if other is not one and (_left(one.step) != _left(other.step) or (one.step.writes and other.step.writes)):
+            return Evidence(key, Status.VIOLATION, f"version {one.step.version} twice", (other.call, one.call))
+    newest = Running(((one.end, one.step.version or 0) for one in told), max, 0)
+    for one in told:
+        version, before = one.step.version or 0, newest.before(one.start)
+        if version < before or (version == before and one.step.writes):
+            earlier = next(other for other in told if other.step.version == before and other.end < one.start)
+            return Evidence(key, Status.VIOLATION, f"version {version} after {before}", (earlier.call, one.call))
+    return None
+
+
+def _left(step: Step) -> str | None:
+    """The value that was there when it was done."""
+    return step.seen if step.verb in (Verb.GET, Verb.INCREMENT) else step.value
 
 
 class _Order:

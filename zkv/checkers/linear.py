@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from zkv.checkers import forced
 from zkv.checkers.history import Call, Verb, by_key
 from zkv.checkers.register import EMPTY, Known, State, Step, Unknown, applied, may_leave, sharpens, steps_of, too_late
-from zkv.checkers.verdict import Status, Verdict, verdict
+from zkv.checkers.verdict import Finding, Status, Verdict, verdict
 
 CHECKER = "linearizable"
 STEPS_MAX = 300_000  # of one key's search; each is paid for about 300 bytes of what is remembered, 90 MB in all
@@ -50,9 +50,11 @@ def check(calls: Iterable[Call], *, steps_max: int = STEPS_MAX) -> Verdict:
     return verdict(CHECKER, registers, stuck)
 
 
-def _check_key(key: str, calls: list[Call], steps_max: int) -> Stuck | None:
+def _check_key(key: str, calls: list[Call], steps_max: int) -> Finding | None:
     known, unknown = steps_of(calls)
-    return None if forced.stands(known, unknown) else search(key, known, unknown, steps_max=steps_max)
+    if forced.stands(known, unknown):
+        return None
+    return forced.contradiction(key, known) or search(key, known, unknown, steps_max=steps_max)
 
 
 def search(key: str, known: list[Known], unknown: list[Unknown], *, steps_max: int = STEPS_MAX) -> Stuck | None:

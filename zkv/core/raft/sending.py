@@ -21,6 +21,8 @@ class Name(NamedTuple):
 class Beat:
     """When a leader must speak although it has no entry to send.
 
+    Heartbeats fall on whole multiples of their interval: all replicas of a node beat together, in one message to each
+    peer however many shards there are.
     A commit is told with the next append. If none goes within a tenth of a heartbeat it is told by itself: followers
     then apply it soon, and under load it never costs a message.
     """
@@ -30,7 +32,7 @@ class Beat:
     def __init__(self, timing: Timing, now_ms: int) -> None:
         self._heartbeat_ms = timing.heartbeat_ms
         self._tell_ms = max(timing.heartbeat_ms // 10, 1)
-        self.heartbeat_at_ms = now_ms + timing.heartbeat_ms
+        self.heartbeat_at_ms = self._next_beat(now_ms)
         self.tell_at_ms: int | None = None
         self.heartbeat = False
         self.tell = False
@@ -47,7 +49,10 @@ class Beat:
             self.tell_at_ms = None
         if now_ms >= self.heartbeat_at_ms:
             self.heartbeat = True
-            self.heartbeat_at_ms = now_ms + self._heartbeat_ms
+            self.heartbeat_at_ms = self._next_beat(now_ms)
+
+    def _next_beat(self, now_ms: int) -> int:
+        return now_ms - now_ms % self._heartbeat_ms + self._heartbeat_ms
 
     def commit_moved(self, now_ms: int) -> None:
         """Followers shall hear of it, not later than in a moment."""

@@ -96,6 +96,10 @@ class SimClient(Process):
         for token, result in router.finished():
             self._finish(token, result)
 
+    def next_ms(self) -> int:
+        """As the router says."""
+        return self.router.next_ms()
+
     def _connect(self, now_ms: int) -> None:
         """What the monitors of real sockets would say."""
         known = self.router.peers.known

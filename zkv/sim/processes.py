@@ -18,18 +18,22 @@ from zkv.core.raft.replica import Role
 from zkv.ids import NodeId
 from zkv.sim.disk import DiskSpeed, Folder, Store
 from zkv.sim.network import Arrival, Network
-from zkv.sim.world import MS, Clock, World
+from zkv.sim.world import Clock, World
 from zkv.wire import codec
 
-POLL_US = 20 * MS
 ROUTER, BULK, REPLIES, BROADCAST = "router", "bulk", "replies", "broadcast"
 CLOCK_AFTER_DRAIN = True  # as in every shell (rule 8)
 _HAND_OVER_MS = 3_000
+_STOPPING_MS = 20
 COORDINATOR = "coordinator"
 
 
 class Process:
-    """A loop that takes turns: when something arrived, when the disk is done, and at the latest after POLL_US."""
+    """A loop that takes turns: when something arrived, when the disk is done, and when its core has something to do.
+
+    The real loops poll at least every 20 ms. A turn in between would do nothing, or what a turn a little later does as
+    well; so the simulated ones sleep until the core's next deadline, and quiet time costs little.
+    """
 
     def __init__(self, world: World, network: Network, name: str, clock: Clock) -> None:
         self.world = world
@@ -46,6 +50,7 @@ class Process:
         self._held: tuple[list[Arrival] | None, int | None] | None = None  # of a turn that was paused in the middle
         self._wake_us = -1  # when the next turn is due
         self._busy_until_us = 0
+        self._neighbours: list[Callable[[], None]] = []  # who must hear of its starts and ends
         network.connect(name, self.deliver)
 
     def start(self) -> None:
@@ -55,6 +60,14 @@ class Process:
     def turn(self, arrivals: list[Arrival], now_ms: int) -> None:
         """What the process does in a turn."""
         raise NotImplementedError
+
+    def next_ms(self) -> int:
+        """When, on its own clock, it must take a turn although nothing came."""
+        raise NotImplementedError
+
+    def meet(self, wake: Callable[[], None]) -> None:
+        """Call this whenever the process has started or ended, as a connection to it would show."""
+        self._neighbours.append(wake)
 
     def deliver(self, arrival: Arrival) -> None:
         """A frame has come; to a dead process none does."""
@@ -103,6 +116,8 @@ class Process:
         self._wake_us = -1
         self._busy_until_us = 0
         self.wake()
+        for wake in self._neighbours:
+            wake()
 
     def ended(self) -> None:
         """It does not run any more."""
@@ -110,6 +125,8 @@ class Process:
         self._inbox.clear()
         self._held = None
         self._wake_us = -1
+        for wake in self._neighbours:
+            wake()
 
     def _due(self, start: int, at_us: int) -> None:
         if self.alive and not self.paused and start == self.starts and at_us == self._wake_us:
@@ -128,7 +145,8 @@ class Process:
         self.turns += 1
         self._busy_until_us = self.world.now_us + self._rng.randrange(30, 120) + 10 * len(arrivals)
         self.turn(arrivals, now_ms)
-        self.wake(POLL_US)
+        if self.alive:
+            self.wake(max(0, self.clock.until_us(self.next_ms())))
 
 
 @dataclass(slots=True)
@@ -175,6 +193,7 @@ class SimNode(Process):
         """SIGTERM: hand the leads over, then end."""
         if self.alive and self._stopping_ms is None:
             self._stopping_ms = self.clock.now_ms()
+            self.wake()
 
     def lose_disk(self, incarnation: int) -> None:
         """Its folder is gone; the next start finds an empty one."""
@@ -199,6 +218,12 @@ class SimNode(Process):
         if self._stopping_ms is not None and self._stopped(now_ms, self._stopping_ms):
             self.store.stop()
             self.ended()
+
+    def next_ms(self) -> int:
+        """As the core says; a node that is to stop looks often."""
+        if self._stopping_ms is not None:
+            return self.clock.now_ms() + _STOPPING_MS
+        return self.node.next_ms()
 
     def _take(self, arrival: Arrival) -> None:
         match arrival.lane:
@@ -296,6 +321,10 @@ class SimCoordinator(Process):
             self.core.logic.receive(arrival.sender, message)
         self._do(self.core.turn())
         self.store.tend(self.core.host)
+
+    def next_ms(self) -> int:
+        """As the core says."""
+        return self.core.next_ms()
 
     def _do(self, turn: CoordinatorTurn) -> None:
         self.store.write(turn.effects)

@@ -126,6 +126,8 @@ class Run:
                 others=self._process,
                 recorder=self.recorder,
             )
+            for process in self._processes.values():
+                process.meet(client.wake)
             self.clients.append(client)
             pause_us = rng.choice([4, 15, 50]) * MS
             self.loads.append(Load(self.world, client, self.recorder, pause_us, self._plan.operations))

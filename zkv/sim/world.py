@@ -14,6 +14,7 @@ Action = Callable[[], None]
 
 MS = 1_000  # microseconds, the unit of true time
 SECOND = 1_000_000
+MINUTE_MS = 60_000
 
 
 class Violation(Exception):
@@ -84,6 +85,13 @@ class Clock:
     def now_ms(self) -> int:
         """What it shows."""
         return self.offset_ms + int(self._world.now_us * self.rate) // MS
+
+    def until_us(self, moment_ms: int) -> int:
+        """How long from now until it shows that; at most a minute, for who waits for nothing."""
+        if moment_ms - self.now_ms() > MINUTE_MS:
+            return MINUTE_MS * MS
+        at_us = int((moment_ms - self.offset_ms) * MS / self.rate) + 1
+        return at_us - self._world.now_us
 
 
 def account_of(error: BaseException) -> str:

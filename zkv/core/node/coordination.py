@@ -102,6 +102,10 @@ class Coordination:
                 self.logic.stop_leading()
         self.logic.tick(now_ms)
 
+    def next_ms(self) -> int:
+        """When the next turn is needed, if nothing comes first and no flush ends: its replica's own beat suffices."""
+        return self.host.next_deadline_ms()
+
     def turn(self) -> CoordinatorTurn:
         """End the turn."""
         hosted = self.host.hosted.get(GROUP)

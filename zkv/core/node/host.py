@@ -25,7 +25,7 @@ from zkv.core.raft.messages import (
     VoteRequest,
 )
 from zkv.core.raft.ready import EntryId, Ready, Rng, Timing
-from zkv.core.raft.replica import Replica
+from zkv.core.raft.replica import Replica, Role
 from zkv.core.shard import records
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.rows import Changes, Rows, numbered_key, numbered_range
@@ -33,6 +33,7 @@ from zkv.core.shard.snapshot_messages import SnapshotOffer
 from zkv.ids import NodeId, ReplicaId, ShardId, Space
 
 FIRST = EntryId(1, 1)  # where a created replica's log starts: above 0, so that an empty learner needs a snapshot
+_IDLE_MS = 1_000
 _SCAN_MS = 20  # how often all replicas are looked at for what is due
 
 Address = tuple[NodeId, int]  # a node, and the incarnation that a message is meant for (rule 1)
@@ -84,6 +85,7 @@ class Hosted(Generic[M]):
     replica: Replica
     machine: M | None
     turn: int = 0  # the last turn that touched it
+    standing: tuple[int, int, bool] = (0, 0, False)  # term, leader and whether it leads, as of the last such turn
     frozen: bool = False  # a snapshot is going live: raft messages are dropped, and come again
     gone: bool = False  # destroyed
 
@@ -126,6 +128,7 @@ class Host(Generic[M]):
         self.effects = Effects()
         self.pipeline = Pipeline()
         self.destroyed: list[tuple[ShardId, ReplicaId]] = []  # durably gone since the owner last looked
+        self.stirred = True  # some replica's term, leader, role or members have changed since the owner last looked
         self.unknown_messages = 0
         self._timing = timing
         self._make_machine = make_machine
@@ -186,8 +189,14 @@ class Host(Generic[M]):
             while again and not hosted.frozen and not hosted.gone:
                 ready = hosted.replica.ready()
                 again = self._settle(hosted, ready)
+                self.stirred = self.stirred or again
                 if ready.snapshots:
                     wanted += [(hosted, member) for member in ready.snapshots]
+            replica = hosted.replica
+            standing = (replica.term, replica.leader, replica.role is Role.LEADER)
+            if standing != hosted.standing:
+                hosted.standing = standing
+                self.stirred = True
         for machine in self._unfinished.values():
             machine.finish(self.effects.changes)
         self._unfinished.clear()
@@ -214,8 +223,13 @@ class Host(Generic[M]):
             action()
 
     def next_deadline_ms(self) -> int:
-        """When `tick` next has something to do."""
-        return min((hosted.replica.next_deadline_ms() for hosted in self.hosted.values()), default=self.now_ms + 1_000)
+        """When `tick` next has something to do, if nothing comes first."""
+        due_ms = self.now_ms + _IDLE_MS
+        for hosted in self.hosted.values():
+            own_ms = hosted.replica.next_deadline_ms()
+            if own_ms < due_ms:
+                due_ms = own_ms
+        return max(due_ms, self._scan_at)
 
     def send(self, member: Member, message: PeerMessage) -> None:
         """Put a message among this turn's. Who is not yet known as a member is known by having been heard from."""

@@ -35,6 +35,8 @@ from zkv.ids import NodeId, ReplicaId, ShardId
 MAP_ROW = b"m"
 _NOBODY = NodeId("")
 _NOTE_MS = 100
+_ASK_MAP_MS = 500
+_WAITING_MS = 20
 _map_decoder = msgspec.msgpack.Decoder(MapSnapshot)
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -104,7 +106,7 @@ class Node:
             self._note_at_ms = now_ms + _NOTE_MS
             self._note_leading()
         self._out.coordinator += self.registration.tick(now_ms, self.cluster, self.host.hosted.values())
-        if self.follower.wants_snapshot and self.registration.registered and now_ms - self._map_asked_ms >= 500:
+        if self.follower.wants_snapshot and self.registration.registered and now_ms - self._map_asked_ms >= _ASK_MAP_MS:
             self._map_asked_ms = now_ms
             self._out.coordinator.append(m.MapRequest(0))
 
@@ -183,11 +185,23 @@ class Node:
         for shard, replica in self.host.destroyed:
             self.registration.dropped(shard, replica)
         self.host.destroyed.clear()
+        if self.host.stirred:
+            self.host.stirred = False
+            self.registration.stir()
         self._store_map(effects)
         out, self._out = self._out, _Outbox()
         answers = self._answers(effects)
         self._forward(effects)
         return Turn(effects, answers + out.direct, out.coordinator, out.events, out.stop)
+
+    def next_ms(self) -> int:
+        """When the next turn is needed, if nothing comes first and no flush ends: the shell may sleep until then."""
+        due_ms = min(self.host.next_deadline_ms(), self.service.next_ms(), self.registration.next_ms())
+        if self.transfers.busy:
+            due_ms = min(due_ms, self.host.now_ms + _WAITING_MS)
+        if self.follower.wants_snapshot and self.registration.registered:
+            due_ms = min(due_ms, self._map_asked_ms + _ASK_MAP_MS)
+        return due_ms
 
     def idle(self) -> bool:
         """Nothing came in this turn: do a little of what can wait. Returns whether there is more of it."""

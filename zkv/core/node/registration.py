@@ -41,6 +41,7 @@ class Registration:
         self._number = 0
         self._look_at = 0
         self._speak_at = 0
+        self._stirred = True
         self._heard: dict[ReplicaId, _Key] = {}
         self._sent: dict[int, dict[ReplicaId, _Key]] = {}
         self._gone: dict[ReplicaId, ShardId] = {}
@@ -55,6 +56,9 @@ class Registration:
                 return []
             self._speak_at = now_ms + limits.REGISTER_MS
             return [self._register(cluster, [report for one in hosted if (report := report_of(one))])]
+        if not self._stirred and now_ms < self._speak_at:
+            return []
+        self._stirred = False
         live = [one for one in hosted if one.machine is not None]
         changed = [
             one for one in live if self._heard.get(one.replica.id) != _key(one) or one.replica.membership.learners
@@ -64,6 +68,14 @@ class Registration:
             return []
         self._speak_at = now_ms + limits.REGISTER_MS
         return [self._alive(changed), *self._dropped()]
+
+    def stir(self) -> None:
+        """Some replica has changed: it is to be told at the next look."""
+        self._stirred = True
+
+    def next_ms(self) -> int:
+        """When `tick` next has something to say, unless it is stirred before."""
+        return self._look_at if self._stirred and self.registered else max(self._look_at, self._speak_at)
 
     def heard(self, message: Heard) -> None:
         """The coordinator took all reports up to a number, or does not know this node."""

@@ -40,6 +40,7 @@ from zkv.ids import NodeId, ShardId
 
 _SWEEP_MS = 50
 _EVICT_MS = 1_000
+_WAITING_MS = 20  # how often requests that wait are looked at, at the least
 _NEXT_TURN_MS = 5
 _NOBODY_YET_MS = 50  # a client's pause when a shard has no leader
 
@@ -214,6 +215,10 @@ class Service:
         if now_ms >= self._evict_at:
             self._evict_at = now_ms + _EVICT_MS
             self._evict()
+
+    def next_ms(self) -> int:
+        """When `begin` next has something to do, if nothing comes first."""
+        return self._host.now_ms + _WAITING_MS if self._queues else self._evict_at
 
     def propose(self) -> None:
         """Last thing before the host's turn: what was taken becomes entries."""

@@ -61,6 +61,11 @@ class Transfers(Generic[M]):
             elif credit is not None:
                 self._answer(incoming, credit)
 
+    @property
+    def busy(self) -> bool:
+        """Whether any stream is on its way."""
+        return bool(self._wanted or self._outgoing or self._incoming)
+
     def receive(self, message: SnapshotMessage) -> None:
         """One message of a stream, already known to be meant for this incarnation."""
         match message:

@@ -39,7 +39,7 @@ def held(folder: Path) -> dict[ReplicaId, RecoveredReplica]:
 
 def seen(folder: Path) -> dict[ReplicaId, RecoveredReplica]:
     """What the log holds now, while its owner goes on."""
-    found = recovery.read(folder)
+    found = recovery.read(folder, Disk())
     assert found is not None
     return found.replay.replicas
 

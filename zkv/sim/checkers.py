@@ -192,7 +192,7 @@ class Checkers:
 
 
 def _holds(folder: Folder, replica: ReplicaId, index: int, term: int | None) -> bool:
-    held = folder.log.replicas.get(replica)
+    held = folder.says.replicas.get(replica)
     if held is None:
         return False
     place = index - held.start[0] - 1

@@ -62,7 +62,7 @@ class Cluster:
 
     def empty_folder(self, node: SimNode) -> None:
         """That node's disk is lost; it must be dead."""
-        node.lose_disk(self._rng.getrandbits(62))
+        node.lose_disk(self._folder())
 
     def may_lose_a_disk(self) -> bool:
         """Whether every replica knows of three voters or more, none on a disk lost before, and of no change under way.
@@ -81,8 +81,13 @@ class Cluster:
             and all(folders[voter.node] == voter.incarnation for voter in group.voters)
             for group in members
         )
-        return whole and all(node.alive for node in self.nodes) and bool(members)
+        healthy = all(node.alive and not node.machine.folder.disk.failing for node in self.nodes)
+        return whole and healthy and bool(members)
+
+    def _folder(self) -> Folder:
+        incarnation = self._rng.getrandbits(62)
+        return Folder(incarnation, self.world.rng(f"folder {incarnation}"))
 
     def _machine(self) -> Machine:
         disk = self._disk
-        return Machine(Folder(self._rng.getrandbits(62)), DiskSpeed(disk.flush_us, disk.hiccup, disk.hiccup_us))
+        return Machine(self._folder(), DiskSpeed(disk.flush_us, disk.hiccup, disk.hiccup_us))

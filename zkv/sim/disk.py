@@ -1,14 +1,18 @@
 """A process's disk: what outlives the process, how long a flush takes, and what a crash loses.
 
-The log is kept as it is written, encoded batch by encoded batch; what was written and not flushed when the process
-dies survives whole or not at all (a torn record is cut at start). The state engine loses any number of the batches
-that it had not flushed, the newest ones. That is the worst of a killed process and of a power cut.
+The log is the real one, on files in memory (`SimDisk`): what was written and not flushed when the process dies may be
+there, be gone or be torn, and a flipped bit is for the real recovery to find. The state engine loses any number of the
+batches that it had not flushed, the newest ones.
+
+Beside the log's bytes there is an account of what they must say. Whatever a start finds is compared with that.
 """
 
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -17,12 +21,23 @@ from zkv.core.node.host import Effects
 from zkv.core.raft.messages import LogBatch
 from zkv.core.raft.ready import EntryId
 from zkv.ids import ReplicaId
-from zkv.sim.world import World
+from zkv.sim.files import PowerCut, SimDisk
+from zkv.sim.world import Violation, World
+from zkv.storage import segments
+from zkv.storage.faults import DiskFull, FlushFailed
+from zkv.storage.log import Log
 from zkv.storage.memory import MemoryEngine
 from zkv.storage.replay import RecoveredReplica, Replay
+from zkv.storage.segment_file import SUFFIX
+from zkv.storage.segments import HEADER_BYTES
 
-_encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(LogBatch)
+_LOG = Path("log")
+_SPACE_LOOK_MS = 500
+_VOUCH_MS = 1_000
+_CALLS_OF_A_FLUSH = 4  # to the disk; a checkpoint has more
+_NOTHING = LogBatch(())
+_EMPTY_BODY = msgspec.msgpack.encode(_NOTHING)
+_NEVER_MS = 1 << 62
 
 
 @dataclass(slots=True)
@@ -40,21 +55,97 @@ class DiskSpeed:
         return int(self.flush_us * (0.5 + rng.random()))
 
 
-class Folder:
-    """What is on a disk. `incarnation` names it (rule 1)."""
+class Kind(Enum):
+    """What is written to the log."""
 
-    def __init__(self, incarnation: int) -> None:
+    BATCH = 0
+    CHECKPOINT = 1
+    VOUCH = 2
+
+
+class _Job(NamedTuple):
+    kind: Kind
+    batch: LogBatch
+    payload: bytes
+
+
+class Folder:
+    """What is on a disk. `incarnation` names it (rule 1). `spoiled`: it was harmed, so a start may refuse it."""
+
+    def __init__(self, incarnation: int, rng: random.Random) -> None:
         self.incarnation = incarnation
         self.cluster = 0
         self.engine = MemoryEngine()
-        self.log = Replay()
+        self.disk = SimDisk(rng)
+        self.low = False  # its free space is below the reserve
+        self.spoiled = False
+        self.refused = ""  # why its process does not start
+        self.says = Replay()  # what its log must say
+        self.may_say: Replay | None = None  # or this, if the batch that was being written is there
+        self._rng = rng
+        self._segment_bytes = rng.choice([8_000, 40_000, 200_000])
 
-    def recovered(self) -> dict[ReplicaId, RecoveredReplica]:
-        """The log as a start finds it."""
-        return {
-            replica: RecoveredReplica(held.start, held.hard_state, list(held.entries), held.commit)
-            for replica, held in self.log.replicas.items()
-        }
+    def open(self) -> tuple[Log, dict[ReplicaId, RecoveredReplica]]:
+        """The log, and what a start finds in it. Raises Damaged, DiskFull; Violation where it finds anything false."""
+        log, found = Log.open(_LOG, segment_bytes=self._segment_bytes, disk=self.disk)
+        for account in (self.says, self.may_say):
+            if account is not None and account.replicas == found.replicas:
+                self.says, self.may_say = account, None
+                return log, _copy(account).replicas
+        raise Violation(f"a log was opened without complaint, and does not hold what was written: {found.replicas}")
+
+    def keep(self, job: _Job) -> None:
+        """The job is on disk."""
+        if job.kind is Kind.CHECKPOINT:
+            self.says = Replay()
+        self.says.apply(job.batch)
+
+    def may_keep(self, job: _Job) -> None:
+        """The job was being written when the process died."""
+        self.may_say = Replay() if job.kind is Kind.CHECKPOINT else _copy(self.says)
+        self.may_say.apply(job.batch)
+
+    def flip(self) -> str:
+        """Turn a bit of the log, where that must be found: not in a last record that nothing vouches for (rule 4)."""
+        paths = sorted(self.disk.files(_LOG, SUFFIX))
+        path = self._rng.choice(paths)
+        data = self.disk.read(path)
+        spared = _unvouched(data) if path == paths[-1] else range(0)
+        offset = self._rng.randrange(len(data) if self._rng.random() < 0.2 else _used(data))
+        if offset in spared:
+            return ""
+        self.disk.flip(path, offset)
+        self.spoiled = True
+        return f"bit of byte {offset} of {path.name} turned"
+
+    def lose_rows(self) -> str:
+        """The state engine's files are gone; the log is there (rule 1)."""
+        self.engine = MemoryEngine()
+        self.spoiled = True
+        return "its state rows are gone"
+
+
+def _copy(account: Replay) -> Replay:
+    copied = Replay()
+    for replica, held in account.replicas.items():
+        copied.replicas[replica] = RecoveredReplica(held.start, held.hard_state, list(held.entries), held.commit)
+    return copied
+
+
+def _used(data: bytes) -> int:
+    return max(HEADER_BYTES, len(data.rstrip(b"\0")))
+
+
+def _unvouched(data: bytes) -> range:
+    """Where the last record is, unless it is empty and so only vouches for those before it."""
+    header = segments.decode_header(data)
+    ends = [HEADER_BYTES]
+    last = b""
+    if header is not None:
+        for end, body in segments.records(data, header):
+            ends.append(end)
+            last = body
+    return range(ends[-2], ends[-1]) if len(ends) > 1 and last != _EMPTY_BODY else range(0)
 
 
 class Checkpointed(Protocol):
@@ -64,37 +155,49 @@ class Checkpointed(Protocol):
     def checkpoint(self, points: Mapping[ReplicaId, EntryId]) -> LogBatch: ...
 
 
-class _Job(NamedTuple):
-    body: bytes
-    checkpoint: bool
-
-
 class Store:
-    """A running process's hold on its folder: one flush at a time, in order."""
+    """A running process's hold on its folder, as `zkv.server.store`: one flush at a time, in order.
 
-    def __init__(
-        self, world: World, folder: Folder, rng: random.Random, speed: DiskSpeed, wake: Callable[[], None]
+    Opening it raises what the log raises. `failed` is called when a flush fails, which ends the process for good.
+    """
+
+    def __init__(  # all that a disk hangs on
+        self,
+        world: World,
+        folder: Folder,
+        rng: random.Random,
+        speed: DiskSpeed,
+        *,
+        wake: Callable[[], None],
+        failed: Callable[[], None],
     ) -> None:
         self.folder = folder
         self.engine = folder.engine
+        self.log, self.recovered = folder.open()
         self.full = False
-        self.flushes = 0
         self.checkpoint_bytes = rng.choice([4_000, 30_000, 300_000])
         self._world = world
         self._rng = rng
         self._speed = speed
         self._wake = wake
+        self._failed = failed
         self._jobs: deque[_Job] = deque()
+        self._found_full: _Job | None = None  # to be written again when there is room
+        self._points: Mapping[ReplicaId, EntryId] | None = None  # of a checkpoint for which the engine is flushed
+        self._engine_flushed = False
         self._finished = False  # the batch's flush is done and not yet told
-        self._since_checkpoint = 0
         self._dead = False
+        self._vouched = True
+        self._flushed_ms = 0
+        self._looked_ms = 0
 
-    def write(self, effects: Effects) -> None:
+    def write(self, effects: Effects, now_ms: int) -> None:
         """Begin the flush of the turn's log batch, if it has one."""
-        if effects.log is None:
-            return
-        assert not any(not job.checkpoint for job in self._jobs), "two batches are in flight"
-        self._submit(_Job(_encode(effects.log), checkpoint=False))
+        if effects.log is not None:
+            assert not self._in_flight, "two batches are in flight"
+            self._vouched = False
+            self._flushed_ms = now_ms
+            self._submit(Kind.BATCH, effects.log)
 
     def apply(self, effects: Effects) -> None:
         """Bring the turn's changes to the engine, and flush it where the turn asks for that."""
@@ -110,30 +213,77 @@ class Store:
         finished, self._finished = self._finished, False
         return finished
 
-    def tend(self, host: Checkpointed) -> None:
-        """Between turns: shorten the log."""
-        if not self._jobs and not self._finished and self._since_checkpoint >= self.checkpoint_bytes:
-            points = host.points()
-            self.engine.flush()
-            self._since_checkpoint = 0
-            self._submit(_Job(_encode(host.checkpoint(points)), checkpoint=True))
+    def tend(self, host: Checkpointed, now_ms: int) -> None:
+        """Between turns: look at the free space, try again what found none, shorten the log, vouch for its tail."""
+        if now_ms - self._looked_ms >= _SPACE_LOOK_MS:
+            self._looked_ms = now_ms
+            self.full = self.folder.low
+            if self._found_full is not None:
+                job, self._found_full = self._found_full, None
+                self._enqueue(job)
+        if self._jobs or self._finished or self._found_full is not None:
+            return
+        if self._points is not None:
+            self._checkpoint(host, self._points)
+        elif self.log.bytes_since_checkpoint >= self.checkpoint_bytes:
+            self._points = host.points()
+            self._world.after(self._speed.draw_us(self._rng), self._flush_engine)
+        elif not self._vouched and now_ms - self._flushed_ms >= _VOUCH_MS:
+            self._vouched = True
+            self._submit(Kind.VOUCH, _NOTHING)
 
-    def crash(self) -> None:
-        """The process is dead: of what was not flushed, some is lost."""
+    def next_ms(self) -> int:
+        """When `tend` next has something to do, if no turn comes first."""
+        if self._found_full is not None or self.full != self.folder.low:
+            return self._looked_ms + _SPACE_LOOK_MS
+        return _NEVER_MS if self._vouched else self._flushed_ms + _VOUCH_MS
+
+    def crash(self, *, power: bool) -> None:
+        """The process is dead, and with `power` its machine was: of what was not flushed, some is lost."""
         self._dead = True
-        survivors = self._rng.randrange(0, len(self._jobs) + 1)
-        for job in list(self._jobs)[:survivors]:
-            self._keep(job)
-        self.engine.crash(self._rng.randrange(0, self.engine.unflushed + 1))
+        if self._jobs:
+            job = self._jobs[0]
+            self.folder.disk.cut_power_within(self._rng.randrange(1 + _CALLS_OF_A_FLUSH * (1 + job.kind.value)))
+            try:
+                self._put(job)
+            except (PowerCut, DiskFull, FlushFailed):
+                self.folder.may_keep(job)
+        if power:
+            self.folder.disk.lose_power()
+        else:
+            self.folder.disk.end_process()
+        self.engine.crash(self._rng.randrange(0, self.engine.unflushed + 1))  # what it had not flushed was in memory
 
     def stop(self) -> None:
         """A clean stop: what is in flight ends, and the engine is flushed."""
         self._dead = True
         for job in self._jobs:
-            self._keep(job)
+            try:
+                self._put(job)
+            except DiskFull:
+                break
+        self.folder.disk.end_process()
         self.engine.flush()
 
-    def _submit(self, job: _Job) -> None:
+    @property
+    def _in_flight(self) -> bool:
+        return self._found_full is not None or any(job.kind is Kind.BATCH for job in self._jobs)
+
+    def _checkpoint(self, host: Checkpointed, points: Mapping[ReplicaId, EntryId]) -> None:
+        if self._engine_flushed:
+            self._points, self._engine_flushed = None, False
+            self._submit(Kind.CHECKPOINT, host.checkpoint(points))
+
+    def _flush_engine(self) -> None:
+        if not self._dead:
+            self.engine.flush()
+            self._engine_flushed = True
+            self._wake()
+
+    def _submit(self, kind: Kind, batch: LogBatch) -> None:
+        self._enqueue(_Job(kind, batch, Log.encode(batch)))
+
+    def _enqueue(self, job: _Job) -> None:
         self._jobs.append(job)
         if len(self._jobs) == 1:
             self._world.after(self._speed.draw_us(self._rng), self._finish)
@@ -142,19 +292,25 @@ class Store:
         if self._dead:
             return
         job = self._jobs.popleft()
-        self._keep(job)
-        self.flushes += 1
         if self._jobs:
             self._world.after(self._speed.draw_us(self._rng), self._finish)
-        if not job.checkpoint:
-            self._finished = True
-            self._wake()
-
-    def _keep(self, job: _Job) -> None:
-        """It is on disk."""
-        if job.checkpoint:
-            self.folder.log = Replay()
+        try:
+            self._put(job)
+        except DiskFull:
+            self.full = True
+            self._found_full = job if job.kind is Kind.BATCH else None
+        except FlushFailed:
+            self._dead = True
+            self._failed()
+            return
         else:
-            self._since_checkpoint += len(job.body)
-        self.folder.log.apply(_decoder.decode(job.body))
-        self.folder.log.check()
+            self._finished = self._finished or job.kind is Kind.BATCH
+        self._wake()
+
+    def _put(self, job: _Job) -> None:
+        """Write it for real; then it is on disk."""
+        if job.kind is Kind.CHECKPOINT:
+            self.log.checkpoint(job.payload)
+        else:
+            self.log.write(job.payload)
+        self.folder.keep(job)

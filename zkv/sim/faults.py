@@ -15,6 +15,7 @@ from zkv.sim.processes import SimNode
 from zkv.sim.swarm import Swarm
 from zkv.sim.world import MS, SECOND
 
+_RESTART_US = 500 * MS
 _REVIVE_US = 10 * SECOND  # by then a node that was told to stop has stopped
 
 
@@ -46,6 +47,8 @@ class Trouble:
             "slow disk": self._slow_disk,
             "full disk": self._full_disk,
             "lost disk": self._lose_disk,
+            "bad disk": self._harm_disk,
+            "failed flush": self._fail_flush,
             "coordinator": self._kill_coordinator,
             "ploys": lambda: self._ploys.play(self._rng),
         }
@@ -70,8 +73,8 @@ class Trouble:
         for node in cluster.nodes:
             node.machine.speed.hiccup = 0.0
             node.machine.speed.flush_us = min(node.machine.speed.flush_us, 5_000)
-            if node.alive:
-                node.store.full = False
+            folder = node.machine.folder
+            folder.low = folder.disk.full = folder.disk.failing = False
         self._revive_until_us = self._world.now_us + _REVIVE_US
         self._revive(self._bout)
 
@@ -86,6 +89,8 @@ class Trouble:
             return
         for process in (*self._cluster.nodes, self._cluster.coordinator):
             process.resume()
+            if not process.alive and isinstance(process, SimNode) and process.broken:
+                self._cluster.empty_folder(process)
             if not process.alive:
                 process.start()
         if self._world.now_us < self._revive_until_us:
@@ -134,14 +139,17 @@ class Trouble:
         node = self._a_node()
         if node is None:
             return ""
-        node.kill()
-        return f"{node.name} {self._for_a_while(3_000, lambda: self._start(node))}"
+        power = self._rng.random() < 0.5
+        node.kill(power=power)
+        again = self._for_a_while(3_000, lambda: self._start(node))
+        return f"{node.name} {'loses its power' if power else 'is killed'} {again}"
 
     def _kill_all(self) -> str:
+        power = self._rng.random() < 0.5
         for node in self._cluster.nodes:
-            node.kill()
+            node.kill(power=power)
             self._for_a_while(1_000, lambda node=node: self._start(node))  # type: ignore[misc]  # binds the variable
-        return "every node"
+        return "every node loses its power" if power else "every node"
 
     def _pause(self) -> str:
         node = self._a_node()
@@ -173,12 +181,18 @@ class Trouble:
         if self._rng.random() < 0.3:
             coordinator.pause()
             return f"paused {self._for_a_while(3_000, coordinator.resume)}"
-        coordinator.kill()
+        coordinator.kill(power=self._rng.random() < 0.5)
         return f"killed {self._for_a_while(5_000, lambda: None if coordinator.alive else coordinator.start())}"
 
     def _start(self, node: SimNode) -> None:
+        """What a restarter does; and its operator, who moves a folder away on which nothing starts any more."""
+        if node.alive:
+            return
+        if node.broken:
+            self._cluster.empty_folder(node)
+        node.start()
         if not node.alive:
-            node.start()
+            self._later(_RESTART_US, lambda: self._start(node))
 
     # Links
 
@@ -229,13 +243,37 @@ class Trouble:
         return self._for_a_while(2_000, repair)
 
     def _full_disk(self) -> str:
-        node = self._a_node()
-        if node is None:
-            return ""
-        store = node.store
-        store.full = True
+        """Its free space is below the reserve; or there is none at all, which the log meets at its next segment."""
+        folder = self._rng.choice(self._cluster.nodes).machine.folder
+        folder.low = True
+        folder.disk.full = self._rng.random() < 0.5
 
         def repair() -> None:
-            store.full = False
+            folder.low = folder.disk.full = False
 
-        return f"{node.name} {self._for_a_while(3_000, repair)}"
+        return f"{'no' if folder.disk.full else 'little'} space {self._for_a_while(3_000, repair)}"
+
+    def _harm_disk(self) -> str:
+        """What a dead node's disk holds is harmed; its next start must find that, or find nothing missing."""
+        node = self._rng.choice(self._cluster.nodes)
+        if not self._cluster.may_lose_a_disk():
+            return ""
+        node.kill(power=self._rng.random() < 0.5)
+        folder = node.machine.folder
+        what = folder.flip() if self._rng.random() < 0.7 else folder.lose_rows()
+        return f"{node.name}: {what or 'nothing'} {self._for_a_while(1_000, lambda: self._start(node))}"
+
+    def _fail_flush(self) -> str:
+        """The next flush of a node fails, if it comes soon: then it ends, and must not run on that folder again."""
+        node = self._a_node()
+        if node is None or not self._cluster.may_lose_a_disk():
+            return ""
+        disk = node.machine.folder.disk
+        disk.failing = True
+
+        def repair() -> None:
+            disk.failing = False
+            self._start(node)
+
+        self._later(200 * MS, repair)
+        return node.name

@@ -105,7 +105,7 @@ class Ploys:
         links = [(node.name, peer) for peer in self._peers(node)]
         self._network.cut(links, "drop")
         alone_ms = self._rng.choice([50, 300, 550])
-        self._later(alone_ms, node.kill)
+        self._later(alone_ms, lambda: node.kill(power=self._rng.random() < 0.5))
         self._later(alone_ms + self._rng.choice([700, 1_600]), lambda: self._start(node))
         self._later(alone_ms, lambda: self._network.mend(links))
         for _ in range(self._rng.randrange(3)):  # soon after it has adopted the others' log, and before it is long
@@ -121,7 +121,7 @@ class Ploys:
 
     def _bounce(self, node: SimNode) -> None:
         if node.alive:
-            node.kill()
+            node.kill(power=self._rng.random() < 0.5)
             self._later(self._rng.choice([1, 10, 60]), lambda: self._start(node))
 
     def _start(self, node: SimNode) -> None:

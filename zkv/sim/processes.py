@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from zkv.core.cluster.frames import Forward, Forwarded, PeerMessage, Peers
 from zkv.core.node.coordination import Coordination, CoordinatorTurn, member_of
-from zkv.core.node.host import Address
+from zkv.core.node.host import Address, LostState
 from zkv.core.node.node import Node, Turn
 from zkv.core.node.registration import Identity
 from zkv.core.raft.ready import Timing
@@ -18,7 +18,8 @@ from zkv.core.raft.replica import Role
 from zkv.ids import NodeId
 from zkv.sim.disk import DiskSpeed, Folder, Store
 from zkv.sim.network import Arrival, Network
-from zkv.sim.world import Clock, World
+from zkv.sim.world import Clock, Violation, World
+from zkv.storage.faults import Damaged, DiskFull, FlushFailed
 from zkv.wire import codec
 
 ROUTER, BULK, REPLIES, BROADCAST = "router", "bulk", "replies", "broadcast"
@@ -177,17 +178,47 @@ class SimNode(Process):
         folder = self.machine.folder
         rng = self.world.rng(f"core {self.name} {self.starts}")
         identity = Identity(NodeId(self.name), folder.incarnation, self.address, self.zone, 1.0)
-        self.store = Store(self.world, folder, rng_of(rng), self.machine.speed, self.wake)
-        self.node = Node(identity, folder.cluster, self.store.engine, rng, Timing())
+        try:
+            self.store = open_store(self, self.machine, rng_of(rng), self._disk_failed)
+            self.node = Node(identity, folder.cluster, self.store.engine, rng, Timing())
+            self.node.load(self.store.recovered, self.clock.now_ms())
+        except DiskFull as error:
+            self._refuse(str(error), broken=False)
+            return
+        except FlushFailed:
+            self._disk_failed()
+            return
+        except (Damaged, LostState) as error:
+            self._refuse(str(error), broken=True)
+            return
         self._stopping_ms = None
-        self.node.load(folder.recovered(), self.clock.now_ms())
         self.began()
 
-    def kill(self) -> None:
-        """kill -9, or its machine loses power."""
+    def kill(self, *, power: bool = False) -> None:
+        """kill -9, or with `power` its machine loses power."""
         if self.alive:
-            self.store.crash()
+            self.store.crash(power=power)
             self.ended()
+
+    @property
+    def broken(self) -> bool:
+        """Whether it does not start on its folder any more: it must be moved away."""
+        return bool(self.machine.folder.refused)
+
+    def _disk_failed(self) -> None:
+        """A flush failed: the process ends, and its folder says why (rule 4)."""
+        self.ended()
+        self.machine.folder.spoiled = True
+        self._refuse("a flush failed", broken=True)
+
+    def _refuse(self, why: str, *, broken: bool) -> None:
+        """The process ends instead of running on such a folder; `broken`: for good."""
+        folder = self.machine.folder
+        self.world.tell(f"{self.name}: does not run: {why}")
+        if broken and not folder.spoiled:
+            raise Violation(f"{self.name} refuses a folder that nobody has harmed: {why}")
+        if broken:
+            folder.refused = why
 
     def stop(self) -> None:
         """SIGTERM: hand the leads over, then end."""
@@ -195,11 +226,11 @@ class SimNode(Process):
             self._stopping_ms = self.clock.now_ms()
             self.wake()
 
-    def lose_disk(self, incarnation: int) -> None:
+    def lose_disk(self, fresh: Folder) -> None:
         """Its folder is gone; the next start finds an empty one."""
         assert not self.alive
         self.machine.lost.append(self.machine.folder)
-        self.machine.folder = Folder(incarnation)
+        self.machine.folder = fresh
 
     def turn(self, arrivals: list[Arrival], now_ms: int) -> None:
         """As in `server/node.py`."""
@@ -211,8 +242,8 @@ class SimNode(Process):
             self._take(arrival)
         if self._stopping_ms is not None:
             node.hand_over()
-        self._do(node.turn())
-        self.store.tend(node.host)
+        self._do(node.turn(), now_ms)
+        self.store.tend(node.host, now_ms)
         node.service.disk_full = self.store.full
         self.machine.watch(self)
         if self._stopping_ms is not None and self._stopped(now_ms, self._stopping_ms):
@@ -223,7 +254,7 @@ class SimNode(Process):
         """As the core says; a node that is to stop looks often."""
         if self._stopping_ms is not None:
             return self.clock.now_ms() + _STOPPING_MS
-        return self.node.next_ms()
+        return min(self.node.next_ms(), self.store.next_ms())
 
     def _take(self, arrival: Arrival) -> None:
         match arrival.lane:
@@ -238,11 +269,11 @@ class SimNode(Process):
                 else:
                     self.node.from_client(arrival.sender, message)
 
-    def _do(self, turn: Turn) -> None:
+    def _do(self, turn: Turn, now_ms: int) -> None:
         effects = turn.effects
         for to, messages in effects.messages.items():
             self._tell_peer(to, messages, ROUTER)
-        self.store.write(effects)
+        self.store.write(effects, now_ms)
         for peer, message in turn.answers:
             answer = Arrival(REPLIES, self.address.encode(), codec.encode(message))
             self.network.send(self.name, peer.decode(), answer, doubled=False)
@@ -291,7 +322,7 @@ class SimCoordinator(Process):
         """Begin on what the folder holds."""
         folder = self.machine.folder
         rng = self.world.rng(f"core {self.name} {self.starts}")
-        self.store = Store(self.world, folder, rng_of(rng), self.machine.speed, self.wake)
+        self.store = open_store(self, self.machine, rng_of(rng), self._disk_failed)
         self.core = Coordination(
             member_of(self.name, folder.incarnation),
             self.store.engine,
@@ -300,15 +331,18 @@ class SimCoordinator(Process):
             coordinators=(self.name,),
             publishers=(self.name,),
         )
-        self.core.load(folder.recovered(), self.clock.now_ms())
+        self.core.load(self.store.recovered, self.clock.now_ms())
         self.began()
         self.core.logic.subscribed()
 
-    def kill(self) -> None:
-        """kill -9, or its machine loses power."""
+    def kill(self, *, power: bool = False) -> None:
+        """kill -9, or with `power` its machine loses power."""
         if self.alive:
-            self.store.crash()
+            self.store.crash(power=power)
             self.ended()
+
+    def _disk_failed(self) -> None:
+        raise Violation("nothing harms the coordinator's disk, and a flush failed")
 
     def turn(self, arrivals: list[Arrival], now_ms: int) -> None:
         """As in `server/coordinator.py`."""
@@ -319,15 +353,15 @@ class SimCoordinator(Process):
             message = codec.decode_to_coordinator(arrival.body)
             assert not isinstance(message, Peers)
             self.core.logic.receive(arrival.sender, message)
-        self._do(self.core.turn())
-        self.store.tend(self.core.host)
+        self._do(self.core.turn(), now_ms)
+        self.store.tend(self.core.host, now_ms)
 
     def next_ms(self) -> int:
         """As the core says."""
-        return self.core.next_ms()
+        return min(self.core.next_ms(), self.store.next_ms())
 
-    def _do(self, turn: CoordinatorTurn) -> None:
-        self.store.write(turn.effects)
+    def _do(self, turn: CoordinatorTurn, now_ms: int) -> None:
+        self.store.write(turn.effects, now_ms)
         self.store.apply(turn.effects)
         if turn.effects.flush_engine:
             self.core.host.engine_flushed()
@@ -339,6 +373,11 @@ class SimCoordinator(Process):
             body = codec.encode(news)
             for target in self._audience():
                 self.network.send(self.name, target, Arrival(BROADCAST, b"", body))
+
+
+def open_store(process: Process, machine: Machine, rng: random.Random, failed: Callable[[], None]) -> Store:
+    """The process's hold on its machine's folder."""
+    return Store(process.world, machine.folder, rng, machine.speed, wake=process.wake, failed=failed)
 
 
 def rng_of(parent: random.Random) -> random.Random:

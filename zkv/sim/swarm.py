@@ -27,12 +27,19 @@ STRIKING = (
     "slow disk",
     "full disk",
     "lost disk",
+    "bad disk",
+    "failed flush",
     "coordinator",
     "ploys",
 )
 WEATHER = ("squeeze", "loss", "doubles", "reorder", "drift")
 KINDS = STRIKING + WEATHER
-_RARELY = {"kill all": 4, "lost disk": 3}  # so many times as long from strike to strike
+_RARELY = {
+    "kill all": 4,
+    "lost disk": 3,
+    "bad disk": 3,
+    "failed flush": 3,
+}  # so many times as long from strike to strike
 _SQUEEZED = {
     "APPEND_BYTES_MAX": (150, 1_000),
     "INFLIGHT_BYTES_PER_PEER_MAX": (400, 4_000),

@@ -1,7 +1,7 @@
 """The few file calls that durability rests on, each with the error it means.
 
 Everything that must survive a power cut goes through one `Disk`, so that a test can hand in one that fails, or one that
-forgets what was not flushed.
+forgets what was not flushed, and the simulator one of its own.
 """
 
 import errno
@@ -20,6 +20,27 @@ _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 class Disk:
     """The real disk. Calls release the GIL while they wait."""
+
+    def salt(self) -> int:
+        """32 random bits, for a new log."""
+        return int.from_bytes(os.urandom(4), "little")
+
+    def make_folder(self, folder: Path) -> None:
+        """Make the folder if it is missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def files(self, folder: Path, suffix: str) -> list[Path]:
+        """The files there whose names end so."""
+        return list(folder.glob(f"*{suffix}"))
+
+    def read(self, path: Path, most: int = -1) -> bytes:
+        """The bytes of a file; `most`: only so many, from its beginning."""
+        with path.open("rb") as file:
+            return file.read(most)
+
+    def size(self, path: Path) -> int:
+        """How many they are."""
+        return path.stat().st_size
 
     def create(self, path: Path) -> int:
         """A new, empty file; its descriptor. Raises DiskFull, FlushFailed."""

@@ -16,7 +16,6 @@ zero-filled before 0.12-0.15 ms a flush, fallocated only 0.20-0.25 ms, neither 0
 0.14, 0.15 and 0.21 ms. Filling 32 MiB at once takes 18-24 ms, 1 MiB about 0.7 ms.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,16 +70,16 @@ class Log:
         Raises Damaged where what was durable is not there, DiskFull, FlushFailed.
         """
         disk = disk or Disk()
-        folder.mkdir(parents=True, exist_ok=True)
-        for half_made in folder.glob(f"*{HALF_MADE}"):
+        disk.make_folder(folder)
+        for half_made in disk.files(folder, HALF_MADE):
             disk.delete(half_made)
-        found = recovery.read(folder)
+        found = recovery.read(folder, disk)
         if found is None:
             return cls._create(disk, folder, segment_bytes), Recovered({}, 0)
         newest = found.needed[-1]
         current = SegmentFile.reopen(disk, newest.path, newest.header, end=newest.end, torn=found.torn_bytes)
         log = cls(disk, folder, segment_bytes, current)
-        log._older = {path: path.stat().st_size for path in [*found.needless, *(s.path for s in found.needed[:-1])]}
+        log._older = {path: disk.size(path) for path in [*found.needless, *(s.path for s in found.needed[:-1])]}
         log._checkpoint_end = found.checkpoint_end
         log._vouched = found.vouched
         disk.flush_folder(folder)  # the newest name must outlive the older segments
@@ -90,7 +89,7 @@ class Log:
 
     @classmethod
     def _create(cls, disk: Disk, folder: Path, segment_bytes: int) -> "Log":
-        header = SegmentHeader(salt=int.from_bytes(os.urandom(4), "little"), head=True, number=1, base=0)
+        header = SegmentHeader(salt=disk.salt(), head=True, number=1, base=0)
         log = cls(disk, folder, segment_bytes, SegmentFile.make(disk, folder, header, _EMPTY, segment_bytes))
         log._vouched = True
         disk.flush_folder(folder.parent)

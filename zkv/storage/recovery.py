@@ -7,6 +7,7 @@ import msgspec
 
 from zkv.core.raft.messages import LogBatch
 from zkv.storage import segments
+from zkv.storage.disk import Disk
 from zkv.storage.faults import Damaged
 from zkv.storage.replay import Replay
 from zkv.storage.segment_file import SUFFIX
@@ -40,13 +41,13 @@ class Found:
     vouched: bool
 
 
-def read(folder: Path) -> Found | None:
+def read(folder: Path, disk: Disk) -> Found | None:
     """The log in `folder`, or None where there is no segment. Raises Damaged."""
-    paths = sorted(folder.glob(f"*{SUFFIX}"), key=_number)
+    paths = sorted(disk.files(folder, SUFFIX), key=_number)
     if not paths:
         return None
-    chain = _since_checkpoint(paths)
-    reader = _Reader()
+    chain = _since_checkpoint(paths, disk)
+    reader = _Reader(disk)
     stored = [reader.read(path, header) for path, header in chain]
     reader.replay.check()
     return Found(stored, paths[: -len(chain)], reader.replay, reader.checkpoint_end, reader.torn_bytes, reader.vouched)
@@ -55,7 +56,8 @@ def read(folder: Path) -> Found | None:
 class _Reader:
     """Reads needed segments in order; each must begin where the one before ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
         self.replay = Replay()
         self.checkpoint_end = 0
         self.torn_bytes = 0
@@ -66,7 +68,7 @@ class _Reader:
         before = self._previous
         if before is not None and before.header.position_of(before.end) != header.base:
             raise _damaged(before.path, before.end, f"{path.name} begins at {header.base}, so more was on disk")
-        data = path.read_bytes()
+        data = self._disk.read(path)
         end = HEADER_BYTES
         for behind, body in segments.records(data, header):
             self._apply(path, end, body)
@@ -94,12 +96,11 @@ class _Reader:
         self.torn_bytes = len(data[end:].rstrip(b"\0"))
 
 
-def _since_checkpoint(paths: list[Path]) -> list[tuple[Path, SegmentHeader]]:
+def _since_checkpoint(paths: list[Path], disk: Disk) -> list[tuple[Path, SegmentHeader]]:
     """The segments from the newest one that begins with a checkpoint, in order, without a gap."""
     chain: list[tuple[Path, SegmentHeader]] = []
     for path in reversed(paths):
-        with path.open("rb") as file:
-            header = segments.decode_header(file.read(HEADER_BYTES))
+        header = segments.decode_header(disk.read(path, HEADER_BYTES))
         if header is None or header.number != _number(path):
             raise _damaged(path, 0, "the segment's header is not whole")
         if chain and header.number + 1 != chain[-1][1].number:

@@ -57,7 +57,7 @@ class SegmentFile:
 
         Raises DiskFull, StorageError, FlushFailed.
         """
-        file, size = disk.open(path), path.stat().st_size
+        file, size = disk.open(path), disk.size(path)
         if torn:
             disk.truncate(file, end)
             disk.allocate(file, size)

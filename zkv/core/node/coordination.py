@@ -11,7 +11,8 @@ from zkv.core.cluster.commands import CoordinatorState, decode_command
 from zkv.core.cluster.coordinator import Coordinator
 from zkv.core.cluster.shardmap import Beacon, MapDelta
 from zkv.core.message import Message
-from zkv.core.node.host import Effects, Host, Hosted, RecoveredReplica
+from zkv.core.node.contracts import RecoveredReplica
+from zkv.core.node.host import Effects, Host, Hosted
 from zkv.core.raft.messages import Entry, EntryKind, Member, Membership
 from zkv.core.raft.ready import EntryId, Rng, Timing
 from zkv.core.raft.replica import Role

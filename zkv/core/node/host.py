@@ -7,10 +7,11 @@ through the replicas, then `turn`, which says what to send, write and flush. The
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from zkv import limits
 from zkv.core.cluster.frames import PeerMessage
+from zkv.core.node.contracts import Machine, RecoveredReplica
 from zkv.core.node.pipeline import Pipeline
 from zkv.core.raft.messages import (
     AppendRequest,
@@ -39,42 +40,7 @@ _SCAN_MS = 20  # how often all replicas are looked at for what is due
 Address = tuple[NodeId, int]  # a node, and the incarnation that a message is meant for (rule 1)
 
 
-class Machine(Protocol):
-    """What a group's entries are applied to; the owner's `apply` hook knows how."""
-
-    @property
-    def info(self) -> ShardInfo: ...
-    @property
-    def space(self) -> int: ...
-    @property
-    def applied(self) -> EntryId: ...
-    def finish(self, changes: Changes) -> None:
-        """Add what must be written together with what was applied since the last call."""
-        ...
-
-    def counters(self) -> tuple[int, bytes]:
-        """The version counter and the session floor, for a snapshot."""
-        ...
-
-    def row_range(self) -> tuple[bytes, bytes]:
-        """[start, end) of the engine keys of its rows."""
-        ...
-
-
 M = TypeVar("M", bound=Machine)
-
-
-class RecoveredReplica(Protocol):
-    """What the log knows of one replica at start."""
-
-    @property
-    def start(self) -> tuple[int, int]: ...
-    @property
-    def hard_state(self) -> HardState: ...
-    @property
-    def entries(self) -> list[Entry]: ...
-    @property
-    def commit(self) -> int: ...
 
 
 @dataclass(slots=True, eq=False)

@@ -18,7 +18,8 @@ from zkv.core.cluster.partition import partition_of, user_key
 from zkv.core.cluster.shardmap import Beacon, MapDelta, MapSnapshot, Partitioner
 from zkv.core.message import Message
 from zkv.core.node.census import Census
-from zkv.core.node.host import Effects, Host, RecoveredReplica
+from zkv.core.node.contracts import RecoveredReplica
+from zkv.core.node.host import Effects, Host
 from zkv.core.node.registration import Identity, Registration
 from zkv.core.node.service import Service
 from zkv.core.node.transfers import Transfers

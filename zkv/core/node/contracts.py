@@ -1,0 +1,43 @@
+"""What a host must be given: a machine for each group, and what the log knew at start."""
+
+from typing import Protocol
+
+from zkv.core.raft.messages import Entry, HardState
+from zkv.core.raft.ready import EntryId
+from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.rows import Changes
+
+
+class Machine(Protocol):
+    """What a group's entries are applied to; the owner's `apply` hook knows how."""
+
+    @property
+    def info(self) -> ShardInfo: ...
+    @property
+    def space(self) -> int: ...
+    @property
+    def applied(self) -> EntryId: ...
+    def finish(self, changes: Changes) -> None:
+        """Add what must be written together with what was applied since the last call."""
+        ...
+
+    def counters(self) -> tuple[int, bytes]:
+        """The version counter and the session floor, for a snapshot."""
+        ...
+
+    def row_range(self) -> tuple[bytes, bytes]:
+        """[start, end) of the engine keys of its rows."""
+        ...
+
+
+class RecoveredReplica(Protocol):
+    """What the log knows of one replica at start."""
+
+    @property
+    def start(self) -> tuple[int, int]: ...
+    @property
+    def hard_state(self) -> HardState: ...
+    @property
+    def entries(self) -> list[Entry]: ...
+    @property
+    def commit(self) -> int: ...

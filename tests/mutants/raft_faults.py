@@ -252,7 +252,7 @@ REPLICATION = (
                 "if last.index >= self._unwritten or not self.holds(last):",
                 "if last.index >= self._unwritten:",
             ),
-            Edit(_ELECTIONS, "if term != self.term or term != self._handed_term:", "if term != self._handed_term:"),
+            Edit(_ELECTIONS, "if term != self.term or term != self._handed_term:", "if term > self.term:"),
         ),
     ),
     Mutant(

@@ -34,6 +34,7 @@ STRIKING = (
 )
 WEATHER = ("squeeze", "loss", "doubles", "reorder", "drift")
 KINDS = STRIKING + WEATHER
+_AIMED = 0.3  # of the seeds use ploys alone, which need a cluster that is well to begin with
 _RARELY = {
     "kill all": 4,
     "lost disk": 3,
@@ -79,6 +80,9 @@ def draw(rng: Callable[[str], Random], without: tuple[str, ...]) -> Swarm:
     every_us = {
         kind: int(rng(f"pace {kind}").choice([0.25, 0.7, 2, 5]) * SECOND) * _RARELY.get(kind, 1) for kind in STRIKING
     }
+    if rng("aim").random() < _AIMED and "ploys" not in without:
+        kinds = ("ploys", *(kind for kind in kinds if kind in WEATHER))
+        every_us["ploys"] = int(1.5 * SECOND)
     squeeze = rng("squeeze")
     squeezed = {name: squeeze.choice(values) for name, values in _SQUEEZED.items() if squeeze.random() < 0.4}
     return Swarm(

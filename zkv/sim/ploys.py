@@ -16,6 +16,7 @@ from zkv.sim.processes import REPLIES, SimNode
 from zkv.sim.world import MS
 from zkv.wire import codec
 
+_PLOY_US = 2_500 * MS  # how long one takes
 _LOOK_MS = 2  # how often a ploy looks whether its moment has come
 
 
@@ -28,6 +29,7 @@ class Ploys:
         self._do_later = later
         self._network = cluster.network
         self._rng = cluster.world.rng("ploys")
+        self._until_us = 0  # one is under way until then
         self._ploys: list[Callable[[SimNode, ShardId], str]] = [
             self._depose,
             self._sleep,
@@ -42,7 +44,10 @@ class Ploys:
         ]
 
     def play(self, rng: Random) -> str:
-        """Begin one; says which, or "" where nobody leads."""
+        """Begin one; says which, or "" where nobody leads, or another is still under way."""
+        now_us = self._cluster.world.now_us
+        if now_us < self._until_us:
+            return ""
         self._rng = rng
         leading = [
             (node, hosted.shard)
@@ -53,6 +58,7 @@ class Ploys:
         ]
         if not leading:
             return ""
+        self._until_us = now_us + _PLOY_US
         node, shard = self._rng.choice(leading)
         return self._rng.choice(self._ploys)(node, shard)
 
@@ -119,11 +125,12 @@ class Ploys:
 
         def campaigns() -> None:
             self._network.cut(everything, "drop")
+            self._later(800, lambda: self._network.mend(everything))
             if restarts:
                 self._bounce(witness)
 
         self._when(lambda: _role(rival, shard) is not Role.FOLLOWER, campaigns, within_ms=1_500)
-        self._later(3_000, lambda: self._network.mend(everything))
+        self._later(2_400, lambda: self._network.mend(everything))
         what = f", {witness.name} restarts" if restarts else ""
         return f"usurp: {rival.name} does not hear {node.name}; once it campaigns nobody does{what}"
 

@@ -82,7 +82,7 @@ def draw(rng: Callable[[str], Random], without: tuple[str, ...]) -> Swarm:
     }
     if rng("aim").random() < _AIMED and "ploys" not in without:
         kinds = ("ploys", *(kind for kind in kinds if kind in WEATHER))
-        every_us["ploys"] = int(1.5 * SECOND)
+        every_us["ploys"] = int(0.2 * SECOND)  # one after the other
     squeeze = rng("squeeze")
     squeezed = {name: squeeze.choice(values) for name, values in _SQUEEZED.items() if squeeze.random() < 0.4}
     return Swarm(

@@ -3,15 +3,16 @@
 Checked as it runs: one leader a term (election safety); one entry for an index and term, behind one other (log
 matching); a new leader holds what was committed before (leader completeness); one entry applied at an index (state
 machine safety); what a leader commits is on the disks of a majority; who holds a lease, or answers by one, is not
-overtaken by a later term's commit; map versions rise. At the end: replicas agree byte for byte.
+overtaken by a later term's commit; map versions rise. At the end: replicas agree byte for byte, and so do maps.
 
 Not checked here: what clients saw (`linear`), and entries whose payload differs only where CRC-32 does not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from zlib import crc32
 
+from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.node.host import Hosted
 from zkv.core.raft.messages import Entry, Member
 from zkv.core.raft.ready import EntryId
@@ -227,4 +228,20 @@ def disagreements(nodes: Iterable[SimNode]) -> list[str]:
             elif mine != other:
                 keys = [key for key in sorted(mine.keys() | other.keys()) if mine.get(key) != other.get(key)]
                 found.append(f"shard {hosted.shard}: {name} and {process.name} differ in {keys[:3]}")
+    return found
+
+
+def wrong_maps(truth: ShardMap, held: Mapping[str, ShardMap | None]) -> list[str]:
+    """Whose map is not the coordinator's, though all is quiet: a change was missed, or applied over a gap (rule 25)."""
+    wanted = truth.snapshot()
+    found = []
+    for name, shard_map in held.items():
+        if shard_map is None:
+            found.append(f"{name} has no map")
+        elif shard_map.version != wanted.version:
+            found.append(f"{name}'s map is at version {shard_map.version}, the coordinator's at {wanted.version}")
+        elif shard_map.snapshot() != wanted:
+            mine = shard_map.snapshot()
+            parts = [part for part in ("tables", "nodes", "shards") if getattr(mine, part) != getattr(wanted, part)]
+            found.append(f"{name}'s map of version {wanted.version} has other {' and '.join(parts)}")
     return found

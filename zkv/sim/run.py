@@ -10,7 +10,7 @@ from zkv.core.raft.replica import Role
 from zkv.core.routing.admin import AdminRequest, create_table, drop_table
 from zkv.core.shard.descriptor import ShardState
 from zkv.errors import NoSuchTable, ZkvError
-from zkv.sim.checkers import Checkers, disagreements
+from zkv.sim.checkers import Checkers, disagreements, wrong_maps
 from zkv.sim.client import SimClient
 from zkv.sim.cluster import Cluster
 from zkv.sim.faults import Trouble
@@ -182,7 +182,12 @@ class Run:
     def _calm(self) -> bool:
         if any(client.awaited for client in self.clients) or not self._led() or self._not_replaced():
             return False
-        return not disagreements(self.cluster.nodes)
+        return not self._wrong_maps() and not disagreements(self.cluster.nodes)
+
+    def _wrong_maps(self) -> list[str]:
+        held = {node.name: node.node.follower.map for node in self.cluster.alive()}
+        held |= {client.name: client.router.atlas.map for client in self.clients}
+        return wrong_maps(self.cluster.coordinator.core.state.map, held)
 
     def _not_replaced(self) -> list[str]:
         """Members that live on a disk that is lost."""
@@ -203,7 +208,7 @@ class Run:
             self.report.fail(f"{within}, requests have not ended: {waiting}")
         if not self._led():
             self.report.fail(f"{within}, not every shard has a leader")
-        for what in [*self._not_replaced(), *disagreements(self.cluster.nodes)]:
+        for what in [*self._not_replaced(), *self._wrong_maps(), *disagreements(self.cluster.nodes)]:
             self.report.fail(f"{within}, {what}")
 
     def _judge(self) -> None:

@@ -79,7 +79,7 @@ class CoordinatorProcess:
         if any(body[:1] == b"\x01" for body in subscribed):
             self.core.logic.subscribed()
         self._do(self.core.turn(), now)
-        self.store.tend(self.core.host, now)
+        self.store.tend(self.core.host, now, idle=not ready)
 
     def _take(self, peer: bytes, body: bytes) -> None:
         try:

@@ -109,7 +109,7 @@ class NodeProcess:
         if self.store.flushed():  # it was short, and ran at once: what waited for it goes in the same turn
             node.host.persisted()
             self._do(node.turn(), now)
-        self.store.tend(node.host, now)
+        self.store.tend(node.host, now, idle=not ready)
         node.service.disk_full = self.store.full
         self.gauges.tend(now)
         if not ready and not self._again:

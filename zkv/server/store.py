@@ -1,9 +1,9 @@
 """A process's disk: its folder, its log with the flush beside the loop, its state engine, and how they stay in step."""
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from zkv import limits
 from zkv.core.node.host import Effects
@@ -11,18 +11,19 @@ from zkv.core.raft.messages import LogBatch
 from zkv.core.raft.ready import EntryId
 from zkv.ids import ReplicaId
 from zkv.server.flusher import INLINE_BELOW_S, Flush, Flusher, InlineFlusher
+from zkv.storage.engine import Engine
 from zkv.storage.faults import DiskFull, FlushFailed
 from zkv.storage.folder import Folder
 from zkv.storage.log import Log
+from zkv.storage.memtable import Inline, Memtable
 from zkv.storage.open_engine import Kind, open_engine
 
 REJOIN = "move the folder away and start again: it rejoins empty (docs/operations.md)"
 _SPACE_LOOK_MS = 500
 _VOUCH_MS = 1_000
+_SQLITE_ROWS = 512
 
 _NOTHING = LogBatch(())
-
-T = TypeVar("T")
 
 
 class Checkpointed(Protocol):
@@ -38,15 +39,15 @@ class Store:
     def __init__(self, path: Path, *, name: str, role: str, engine: Kind, threaded: bool) -> None:
         self.folder = Folder.open(path, name=name, role=role)
         self.log, self.recovered = Log.open(self.folder.log_path)
-        self.engine = open_engine(self.folder.rows_path, engine)
+        self._helper = _executor(engine)
+        self.engine = _with_memtable(open_engine(self.folder.rows_path, engine), engine, self._helper)
         self.flusher: Flush = Flusher(self.log, inline_below_s=INLINE_BELOW_S) if threaded else InlineFlusher(self.log)
         self.full = False
         self.flushes = 0
         self._in_flight: tuple[int, bytes] | None = None  # ticket and batch
         self._found_full: bytes | None = None  # a batch to write again when there is room
         self._checkpointing = 0  # ticket of a checkpoint that is on its way; 0: none
-        self._engine_flush: tuple[Mapping[ReplicaId, EntryId], Future[None]] | None = None
-        self._helper = _executor(engine)
+        self._engine_flush: tuple[Mapping[ReplicaId, EntryId], int] | None = None
         self._looked_ms = 0
         self._flushed_ms = 0
         self._vouched = True
@@ -86,8 +87,9 @@ class Store:
         self.flushes += 1
         return True
 
-    def tend(self, host: Checkpointed, now_ms: int) -> None:
+    def tend(self, host: Checkpointed, now_ms: int, *, idle: bool = False) -> None:
         """Between turns: look at the free space, try again what found none, shorten the log, vouch for its tail."""
+        self.engine.tend(idle=idle)
         if now_ms - self._looked_ms >= _SPACE_LOOK_MS:
             self._looked_ms = now_ms
             self.full = self.folder.free_bytes() < limits.DISK_RESERVE_BYTES
@@ -102,25 +104,24 @@ class Store:
             return
         if self.log.bytes_since_checkpoint >= limits.LOG_CHECKPOINT_BYTES:
             points = host.points()
-            self._engine_flush = (points, self._helper.submit(self.engine.flush))
+            self._engine_flush = (points, self.engine.begin_flush())
         elif not self._vouched and now_ms - self._flushed_ms >= _VOUCH_MS:
             self._vouched = True
             self.flusher.submit(self.log.encode(_NOTHING))
 
     def close(self) -> None:
         """A clean stop: what is in flight ends, the engine is flushed."""
-        self._helper.shutdown()
         self.flusher.close()
         self.engine.flush()
+        self._helper.shutdown()
         self.engine.close()
         self.log.close()
         self.folder.close()
 
-    def _checkpoint(self, host: Checkpointed, points: Mapping[ReplicaId, EntryId], flush: Future[None]) -> None:
-        """Once the engine holds everything up to `points`, rewrite the log. Raises what the flush raised."""
-        if flush.done():
+    def _checkpoint(self, host: Checkpointed, points: Mapping[ReplicaId, EntryId], flush: int) -> None:
+        """Once the engine holds everything up to `points`, rewrite the log."""
+        if self.engine.is_flushed(flush):
             self._engine_flush = None
-            flush.result()
             self._checkpointing = self.flusher.submit_checkpoint(self.log.encode(host.checkpoint(points)))
 
     def _submit(self, payload: bytes, now_ms: int) -> None:
@@ -129,15 +130,13 @@ class Store:
         self._in_flight = (self.flusher.submit(payload), payload)
 
 
-class _Inline(Executor):
-    """Runs what it is given at once: for an engine that belongs to one thread."""
-
-    def submit(self, fn: Callable[..., T], /, *args: object, **kwargs: object) -> Future[T]:
-        future: Future[T] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
-
-
 def _executor(engine: Kind) -> Executor:
-    """Where the engine is flushed for a checkpoint. RocksDB lets other threads write meanwhile: no turn waits."""
-    return ThreadPoolExecutor(1, thread_name_prefix="checkpoint") if engine == "rocksdb" else _Inline()
+    """Where the engine is flushed in the background. RocksDB lets the loop go on meanwhile."""
+    return ThreadPoolExecutor(1, thread_name_prefix="engine flush") if engine == "rocksdb" else Inline()
+
+
+def _with_memtable(engine: Engine, kind: Kind, executor: Executor) -> Memtable:
+    """RocksDB keeps to itself what is not flushed; SQLite commits, so what goes to it at once is few rows and whole."""
+    if kind == "rocksdb":
+        return Memtable(engine, executor)
+    return Memtable(engine, executor, generation_rows=_SQLITE_ROWS, piece_rows=0)

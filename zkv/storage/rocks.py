@@ -21,8 +21,7 @@ from zkv.errors import StorageError
 from zkv.storage.faults import Damaged
 
 BLOCK_CACHE_BYTES = 32 * 1024 * 1024
-WRITE_BUFFER_BYTES = 16 * 1024 * 1024
-WRITE_BUFFERS = 3
+WRITE_BUFFER_BYTES = 1024 * 1024 * 1024  # never full: only the owner decides what is flushed when (`memtable`)
 OPEN_FILES_MAX = 256
 _SIZES = ("rocksdb.live-sst-files-size", "rocksdb.cur-size-all-mem-tables")
 
@@ -32,9 +31,7 @@ Scan = Generator[tuple[bytes, bytes], None, None]
 class RocksEngine:
     """Rows in one column family. Fits `zkv.storage.engine.Engine`.
 
-    Without a log, what a crash leaves is what was flushed, by `flush` or because a write buffer was full. RocksDB
-    flushes write buffers in the order in which they were filled, and splits no batch between two: so it leaves whole
-    batches, in order.
+    Without a log, what a crash leaves is what the last `flush` found: the write buffer is never full before.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -150,7 +147,6 @@ def _options() -> rocksdict.Options:
     options.create_if_missing(True)
     options.set_block_based_table_factory(blocks)
     options.set_write_buffer_size(WRITE_BUFFER_BYTES)
-    options.set_max_write_buffer_number(WRITE_BUFFERS)
     options.set_max_open_files(OPEN_FILES_MAX)
     options.set_max_background_jobs(2)
     options.set_paranoid_checks(True)

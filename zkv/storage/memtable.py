@@ -12,10 +12,12 @@ Measured (RocksDB, rows of 110 bytes, random ones of 2 million): batches of 64 a
 of a generation in order 0.9-1.0 us, the sorting included; a read from here 0.15 us, from the engine 2-5 us.
 """
 
+import heapq
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future
 from itertools import islice
+from operator import itemgetter
 from typing import Final, TypeVar
 
 from zkv.core.shard.rows import Changes
@@ -29,6 +31,7 @@ _BACKLOG: Final = 4  # so many generations may gather while the engine is flushe
 
 Scan = Generator[tuple[bytes, bytes], None, None]
 T = TypeVar("T")
+_key = itemgetter(0)
 
 
 class Inline(Executor):
@@ -241,22 +244,10 @@ class _Generation:
 def _merged(below: Iterator[tuple[bytes, bytes]], ahead: list[tuple[bytes, bytes | None]], *, reverse: bool) -> Scan:
     """Two orders become one; where a key is in both, what is ahead counts, and None hides the row."""
     try:
-        position, count = 0, len(ahead)
-        for row in below:
-            key = row[0]
-            while position < count and (ahead[position][0] > key if reverse else ahead[position][0] < key):
-                if (value := ahead[position][1]) is not None:
-                    yield ahead[position][0], value
-                position += 1
-            if position < count and ahead[position][0] == key:
-                if (value := ahead[position][1]) is not None:
-                    yield key, value
-                position += 1
-            else:
-                yield row
-        for key, newer in ahead[position:]:
-            if newer is not None:
-                yield key, newer
+        newer = dict(ahead)
+        old = ((key, value) for key, value in below if key not in newer)
+        rows = heapq.merge(old, ahead, key=_key, reverse=reverse)
+        yield from ((key, value) for key, value in rows if value is not None)
     finally:
         if isinstance(below, Generator):
             below.close()

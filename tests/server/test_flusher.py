@@ -74,7 +74,7 @@ def finished(flusher: Flush, ticket: int) -> int:
 
 
 def indexes(folder: Path) -> list[int]:
-    found = recovery.read(folder)
+    found = recovery.read(folder, Disk())
     assert found is not None
     return [entry.index for held in found.replay.replicas.values() for entry in held.entries]
 

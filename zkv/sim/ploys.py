@@ -16,7 +16,6 @@ from zkv.sim.processes import REPLIES, SimNode
 from zkv.sim.world import MS
 from zkv.wire import codec
 
-_PLOY_US = 2_500 * MS  # how long one takes
 _LOOK_MS = 2  # how often a ploy looks whether its moment has come
 
 
@@ -30,17 +29,17 @@ class Ploys:
         self._network = cluster.network
         self._rng = cluster.world.rng("ploys")
         self._until_us = 0  # one is under way until then
-        self._ploys: list[Callable[[SimNode, ShardId], str]] = [
-            self._depose,
-            self._sleep,
-            self._shun,
-            self._usurp,
-            self._deaf_handover,
-            self._late_order,
-            self._lonely_tail,
-            self._short_tail,
-            self._slow_tail,
-            self._restart,
+        self._ploys: list[tuple[Callable[[SimNode, ShardId], str], int]] = [  # and how long each takes, in ms
+            (self._depose, 2_500),
+            (self._sleep, 2_500),
+            (self._shun, 2_500),
+            (self._usurp, 2_500),
+            (self._deaf_handover, 1_000),
+            (self._late_order, 3_000),
+            (self._lonely_tail, 2_500),
+            (self._short_tail, 2_500),
+            (self._slow_tail, 4_000),
+            (self._restart, 500),
         ]
 
     def play(self, rng: Random) -> str:
@@ -58,9 +57,12 @@ class Ploys:
         ]
         if not leading:
             return ""
-        self._until_us = now_us + _PLOY_US
         node, shard = self._rng.choice(leading)
-        return self._rng.choice(self._ploys)(node, shard)
+        ploy, lasts_ms = self._rng.choice(self._ploys)
+        played = ploy(node, shard)
+        if played:
+            self._until_us = now_us + lasts_ms * MS
+        return played
 
     def _later(self, ms: float, action: Callable[[], None]) -> None:
         """Do this, with the chance of the ploy that asks for it."""
@@ -217,7 +219,10 @@ class Ploys:
         return f"{node.name} collects a tail alone for {alone_ms} ms, dies, and again while it gives way"
 
     def _slow_tail(self, node: SimNode, shard: ShardId) -> str:
-        """The flush of a leader's lonely tail takes so long that another leader's entries have taken its place."""
+        """The flush of a leader's lonely tail takes so long that another leader's entries have taken its place.
+
+        That leader hears nobody else, so what the flush is taken for counts.
+        """
         speed = node.machine.speed
         links = both_ways(node.name, self._peers(node))
         hiccup, hiccup_us = speed.hiccup, speed.hiccup_us
@@ -227,9 +232,23 @@ class Ploys:
         def is_as_before() -> None:
             speed.hiccup, speed.hiccup_us = hiccup, hiccup_us
 
+        def heirs() -> list[SimNode]:
+            return [
+                other for other in self._cluster.alive() if _role(other, shard) is Role.LEADER and other is not node
+            ]
+
+        def meets_heir() -> None:
+            heir = heirs()[0]
+            others = [name for name in self._peers(heir) if name != node.name]
+            alone = both_ways(heir.name, others)
+            self._network.cut(alone, "drop")
+            self._network.mend(both_ways(node.name, [heir.name]))
+            self._later(2_500, lambda: self._network.mend(alone))
+
         self._later(60, is_as_before)
-        self._later(self._rng.choice([900, 1_400]), lambda: self._network.mend(links))
-        return f"{node.name} is cut off while its disk takes its time"
+        self._when(lambda: bool(heirs()), meets_heir, within_ms=1_500)
+        self._later(4_000, lambda: self._network.mend(links))
+        return f"{node.name} is cut off while its disk takes its time, and then hears its heir alone"
 
     def _restart(self, node: SimNode, shard: ShardId) -> str:
         """Everybody, or one node, is killed and back at once."""

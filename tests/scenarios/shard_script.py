@@ -9,7 +9,8 @@ run 50                      time passes, in steps of 5 ms
 slow n2, fast n2, flush n2  its flushes end only when told to; they end by themselves again; the one in flight ends
 pause n1, resume n1         its process is stopped; goes on
 cut n1 [n2], heal           nothing passes between n1 and all others (or n2), both ways
-hold n1 n2, release         frames from n1 to n2 wait, and arrive late
+hold n1 n2, pass n1 n2      frames from n1 to n2 wait; frames pass again, and overtake those that wait
+release                     nothing waits any more, and what waited arrives
 crash n1 [empty]            power off and on; `empty`: with another folder
 full n1, roomy n1           its disk is full; has room again
 map n1 leader 12 term 3     its map calls another replica the leader; `map`: every map is told of the nodes as they are
@@ -181,6 +182,9 @@ class Script:
 
     def _do_hold(self, source: str, target: str) -> None:
         self._stage.holding.add((source, target))
+
+    def _do_pass(self, source: str, target: str) -> None:
+        self._stage.holding.discard((source, target))
 
     def _do_release(self) -> None:
         self._stage.release()

@@ -156,12 +156,19 @@ class Transfers(Generic[M]):
                 self._answer(incoming, incoming.credit())
 
     def _go_live(self, incoming: Incoming) -> None:
-        del self._incoming[incoming.offer.target]
-        hosted = self._host.replica(incoming.offer.target)
+        offer = incoming.offer
+        del self._incoming[offer.target]
+        hosted = self._host.replica(offer.target)
         if hosted is None or hosted.frozen:
             self._host.drop_space(incoming.space)
             return
-        self._host.install(hosted, incoming.offer, incoming.space, lambda: self._answer(incoming, incoming.installed()))
+        # Entries that came meanwhile may have brought as much. The log's reset record would void what follows them,
+        # though it was acknowledged (rule 21).
+        if not self._host.touch(hosted).wants_snapshot(EntryId(offer.index, offer.index_term)):
+            self._host.drop_space(incoming.space)
+            self._answer(incoming, incoming.refusal())
+            return
+        self._host.install(hosted, offer, incoming.space, lambda: self._answer(incoming, incoming.installed()))
 
     def _abandon(self, replica: ReplicaId) -> None:
         self._host.drop_space(self._incoming.pop(replica).space)

@@ -410,6 +410,19 @@ SNAPSHOTS = (
         (Edit("zkv/core/raft/state.py", " and not self._log.holds(snapshot)", ""),),
     ),
     Mutant(
+        "a snapshot that entries have overtaken is installed",
+        "21",
+        "entries behind it that were acknowledged are gone from the disk",
+        (
+            Edit(
+                _TRANSFERS,
+                "if not self._host.touch(hosted).wants_snapshot(EntryId(offer.index, offer.index_term)):\n"
+                "            self._host.drop_space",
+                "if False:\n            self._host.drop_space",
+            ),
+        ),
+    ),
+    Mutant(
         "snapshot answered before its reset record is on disk",
         "21",
         "the leader counts a copy that a crash takes back",

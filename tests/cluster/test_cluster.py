@@ -9,7 +9,7 @@ import zmq
 
 import zkv
 from tests.cluster.load import CheckedLoad
-from tests.cluster.waits import is_whole, wait_until, wait_until_whole
+from tests.cluster.waits import wait_until
 from zkv.core.cluster.frames import Answers, Peers, Requests
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.partition import partition_key
@@ -70,12 +70,12 @@ def test_with_the_broadcast_gone_an_old_map_is_put_right_by_the_next_answer(clus
         assert ShardMap(before).version > 0
         cluster.start(victim)
         cluster.start("coordinator")
-        wait_until_whole(cluster)
+        cluster.wait_until_whole()
         assert client.get("moved") == b"2"
 
 
 def test_a_leader_that_was_stopped_answers_no_read_that_waited_with_what_is_old(cluster: Cluster) -> None:
-    wait_until_whole(cluster)
+    cluster.wait_until_whole()
     with cluster.client(timeout_s=20.0) as client:
         client.put("paused", "old")
         leader = cluster.leader_of("paused")
@@ -190,12 +190,12 @@ def test_a_node_that_comes_back_with_an_empty_folder_is_made_whole_under_new_ids
         return len(there) == len(before) and not there & before and sizes == {3}
 
     wait_until(replaced, "node3's replicas are replaced")
-    wait_until_whole(cluster)
+    cluster.wait_until_whole()
     cluster.kill("node1")
     with cluster.client(timeout_s=20.0) as client:
         assert client.mget(list(rows)) == rows
     cluster.start("node1")
-    wait_until_whole(cluster)
+    cluster.wait_until_whole()
 
 
 def test_a_node_that_was_away_for_long_catches_up_by_itself(cluster: Cluster) -> None:
@@ -204,4 +204,4 @@ def test_a_node_that_was_away_for_long_catches_up_by_itself(cluster: Cluster) ->
         for batch in range(60):
             client.mput({b"away-%d-%d" % (batch, number): b"x" * 10_000 for number in range(100)})
     cluster.start("node2")
-    wait_until(lambda: is_whole(cluster), "node2 is level again", within_s=120)
+    cluster.wait_until_whole(within_s=120)

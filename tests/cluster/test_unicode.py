@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import zkv
-from tests.cluster.waits import wait_until_whole
 from zkv.testing import Cluster
 
 ROWS_MIN = 130_000
@@ -50,7 +49,7 @@ def test_every_character_name_goes_in_and_comes_back_also_after_all_were_killed(
         cluster.kill(name)
     for name in cluster.names:
         cluster.start(name)
-    wait_until_whole(cluster)
+    cluster.wait_until_whole()
     for node in ("node1", "node2", "node3"):
         read_back(cluster.address_of(node), expected)
     assert sorted(zkv_command(cluster.address, "export").splitlines()) == sorted(lines)

@@ -6,7 +6,7 @@ import typer
 from typer.main import get_command
 
 from zkv import errors
-from zkv.cli import bench, cluster, data, processes, sim, tables, transfer, watch
+from zkv.cli import bench, chaos, cluster, data, processes, sim, tables, transfer, watch
 from zkv.cli.options import FAILED, UNAVAILABLE, USAGE
 from zkv.server.exits import Exit
 
@@ -46,6 +46,7 @@ app.command(rich_help_panel=_PROCESSES)(processes.node)
 app.command(hidden=True)(processes.up)
 app.add_typer(bench.app, name="bench", rich_help_panel=_PROCESSES)
 app.command(rich_help_panel=_PROCESSES)(sim.sim)
+app.command(rich_help_panel=_PROCESSES)(chaos.chaos)
 
 
 def run(arguments: list[str]) -> int:

@@ -140,7 +140,7 @@ class SimClient(Process):
             assert isinstance(result, Receipt)
             # Who did not ask for a stale answer is judged by what it got, whatever that says of itself.
             stale_ms = result.stale_ms if result.stale_ms >= 0 and ask.request.level == ANY_REPLICA else None
-            outcome = _outcome(ask.verb, result)
+            outcome = outcome_of(ask.verb, result)
             self._recorder.complete(token, moment, outcome=outcome, effect="done", stale_ms=stale_ms)
 
     def _moment_ns(self) -> int:
@@ -153,7 +153,8 @@ def target_of(address: str) -> str:
     return address.partition(":")[0]
 
 
-def _outcome(verb: Verb, receipt: Receipt[object]) -> Outcome:
+def outcome_of(verb: Verb, receipt: Receipt[object]) -> Outcome:
+    """What the client was told, as a history holds it."""
     match verb:
         case Verb.GET:
             value = receipt.result

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,7 @@ from zkv.core.cluster.partition import partition_key
 from zkv.errors import NoSuchTable, StartError, Timeout, ZkvError
 from zkv.testing.ports import ClaimedPorts
 from zkv.testing.warden import Warden
+from zkv.testing.wholeness import why_not_whole
 
 COORDINATOR = "coordinator"
 _SERVE_S = 60.0
@@ -29,23 +31,47 @@ _TAIL_LINES = 15
 _PROBES = 500  # keys that are tried until each shard has one
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one process lives if it is not to live like the others; "" and None: as usual.
+
+    `within`: words before its command, which must end by becoming it (`nsenter ...`). `advertise`: by which address
+    other processes come to a node; `join`: by which one it comes to the coordinator; `publish`: where that broadcasts.
+    """
+
+    listen: str = ""
+    publish: str = ""
+    advertise: str = ""
+    join: str = ""
+    within: tuple[str, ...] = ()
+    folder: Path | None = None
+
+
 class Cluster:
     """One coordinator and `nodes` nodes on free ports of 127.0.0.1; it serves when the constructor returns.
 
     `data` is the folder of all their folders and logs; None: a temporary one that goes with `stop`. `options`: further
-    words for each node's command line, by its name. All that was started goes when Python exits or is killed.
+    words for each node's command line, by its name; `places`: where a process lives that lives elsewhere, by its name.
+    All that was started goes when Python exits or is killed.
     """
 
     def __init__(
-        self, nodes: int = 3, data: str | Path | None = None, *, options: dict[str, list[str]] | None = None
+        self,
+        nodes: int = 3,
+        data: str | Path | None = None,
+        *,
+        options: Mapping[str, list[str]] | None = None,
+        places: Mapping[str, Place] | None = None,
     ) -> None:
         self._temporary = data is None
         self.data = Path(tempfile.mkdtemp(prefix="zkv-cluster-") if data is None else data).absolute()
         self.data.mkdir(parents=True, exist_ok=True)
         self.names = [COORDINATOR, *(f"node{number}" for number in range(1, nodes + 1))]
         self._claimed = ClaimedPorts(nodes + 2)
-        self._publish, *ports = [f"127.0.0.1:{port}" for port in self._claimed.ports]
-        self._address = dict(zip(self.names, ports, strict=True))
+        publish, *usual = [f"127.0.0.1:{port}" for port in self._claimed.ports]
+        self._places = {name: (places or {}).get(name, Place()) for name in self.names}
+        self._publish = self._places[COORDINATOR].publish or publish
+        self._address = {name: self._places[name].listen or port for name, port in zip(self.names, usual, strict=True)}
         self._options = options or {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._paused: set[str] = set()
@@ -75,9 +101,17 @@ class Cluster:
         """HOST:PORT of one process."""
         return self._address[name]
 
+    def addresses(self) -> list[str]:
+        """By which address clients come to each process."""
+        return [self._places[name].advertise or address for name, address in self._address.items()]
+
+    def folder_of(self, name: str) -> Path:
+        """The process's data folder."""
+        return self._places[name].folder or self.data / name
+
     def client(self, *, timeout_s: float = 5.0) -> zkv.Client:
         """A new client that knows every address; the caller closes it."""
-        return zkv.connect(*self._address.values(), timeout_s=timeout_s)
+        return zkv.connect(*self.addresses(), timeout_s=timeout_s)
 
     def pid(self, name: str) -> int:
         """The process's id. Raises KeyError if it is not running."""
@@ -86,6 +120,11 @@ class Cluster:
     def running(self) -> list[str]:
         """The names of the processes that were started and have not ended, the paused ones among them."""
         return [name for name in self.names if name in self._running and self._running[name].poll() is None]
+
+    def died(self) -> dict[str, int]:
+        """The processes that ended although nobody ended them, with their exit statuses (a signal is negative)."""
+        ended = {name: process.poll() for name, process in self._running.items()}
+        return {name: status for name, status in ended.items() if status is not None}
 
     def log(self, name: str) -> str:
         """What the process has written to stderr so far, over all its starts."""
@@ -119,12 +158,26 @@ class Cluster:
         os.kill(self.pid(name), signal.SIGCONT)
         self._paused.discard(name)
 
-    def start(self, name: str) -> None:
-        """Start a process that is not running, on its old folder and port; returns when it has read it and listens."""
+    def start(self, *names: str) -> None:
+        """Start processes that are not running, on their old folders and ports; returns when all serve."""
+        for name in names:
+            if name in self.running():
+                raise StartError(f"{name} is running", advice="kill it first")
+        for name in names:
+            self._spawn(name)
+        for name in names:
+            self._wait_until_running(name)
+
+    def start_to_end(self, name: str) -> int | None:
+        """Start a process that is expected to refuse; its exit status, or None: it runs."""
         if name in self.running():
             raise StartError(f"{name} is running", advice="kill it first")
         self._spawn(name)
-        self._wait_until_running(name)
+        process = self._running[name]
+        self._wait(lambda: process.poll() is not None or self._has_begun(name), _START_S, f"{name} did not start")
+        if process.returncode is not None:
+            del self._running[name]
+        return process.returncode
 
     def leader_of(self, key: bytes | str, table: str = "default") -> str:
         """The name of the node that leads the key's shard by its own word; waits until a running one does."""
@@ -143,6 +196,18 @@ class Cluster:
         """Block until every shard of `default` has a leader and a put is taken. Raises Timeout, with the logs' ends."""
         with self.client(timeout_s=2.0) as client:
             self._wait(lambda: serves(client), _SERVE_S, "the cluster does not serve")
+
+    def wait_until_whole(self, *, within_s: float = 60.0, lag_max: int = 0) -> None:
+        """Block until every node is up and every shard has all its replicas, at most `lag_max` entries apart."""
+        with self.client(timeout_s=2.0) as client:
+
+            def whole() -> bool:
+                try:
+                    return not why_not_whole(client, lag_max=lag_max)
+                except ZkvError:
+                    return False
+
+            self._wait(whole, within_s, "the cluster is not whole")
 
     def stop(self) -> None:
         """Stop every process, and delete the folder if it is temporary. May be called twice."""
@@ -187,25 +252,31 @@ class Cluster:
     def command(self, name: str) -> list[str]:
         """The command line of that process, for whoever wants to run it otherwise."""
         role = COORDINATOR if name == COORDINATOR else "node"
-        words = [sys.executable, "-m", "zkv.cli.main", role, "--id", name]
-        words += ["--data", str(self.data / name), "--listen", self._address[name]]
-        words += ["--publish", self._publish] if role == COORDINATOR else ["--join", self.address]
+        place = self._places[name]
+        words = [*place.within, sys.executable, "-m", "zkv.cli.main", role, "--id", name]
+        words += ["--data", str(self.folder_of(name)), "--listen", self._address[name]]
+        words += ["--publish", self._publish] if role == COORDINATOR else ["--join", place.join or self.address]
+        words += ["--advertise", place.advertise] if place.advertise else []
         return words + self._options.get(name, [])
 
     def _log_file(self, name: str) -> Path:
         return self.data / f"{name}.log"
 
     def _wait_until_running(self, name: str) -> None:
-        process, pid_file = self._running[name], self.data / name / "pid"
+        process = self._running[name]
 
         def runs() -> bool:
             if process.poll() is not None:
                 del self._running[name]
                 raise StartError(f"{name} ended with exit status {process.returncode}:\n{self._tail(name)}\n")
-            # Written when the process has its port and has read its folder.
-            return pid_file.exists() and pid_file.read_text().strip() == str(process.pid)
+            return self._has_begun(name)
 
         self._wait(runs, _START_S, f"{name} did not start")
+
+    def _has_begun(self, name: str) -> bool:
+        """Whether it has its port and has read its folder: then it writes its id there."""
+        pid_file = self.folder_of(name) / "pid"
+        return pid_file.exists() and pid_file.read_text().strip() == str(self._running[name].pid)
 
     def _wait(self, condition: Callable[[], bool], within_s: float, complaint: str) -> None:
         end = time.monotonic() + within_s

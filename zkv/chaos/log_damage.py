@@ -5,6 +5,7 @@ from pathlib import Path
 from random import Random
 
 from zkv.storage import recovery, segments
+from zkv.storage.disk import Disk
 from zkv.storage.recovery import StoredSegment
 from zkv.storage.segments import HEADER_BYTES, RECORD_BYTES
 
@@ -51,7 +52,7 @@ def flip(log: Path, rng: Random) -> str:
 
 
 def _read(log: Path) -> list[StoredSegment]:
-    found = recovery.read(log)
+    found = recovery.read(log, Disk())
     assert found is not None, f"a process that served has a log in {log}"
     return found.needed
 

@@ -3,7 +3,8 @@
 Checked as it runs: one leader a term (election safety); one entry for an index and term, behind one other (log
 matching); a new leader holds what was committed before (leader completeness); one entry applied at an index (state
 machine safety); what a leader commits is on the disks of a majority; who holds a lease, or answers by one, is not
-overtaken by a later term's commit; map versions rise. At the end: replicas agree byte for byte, and so do maps.
+overtaken by a later term's commit; no group has fewer voters than it began with; map versions rise. At the end:
+replicas agree byte for byte, and so do maps.
 
 Not checked here: what clients saw (`linear`), and entries whose payload differs only where CRC-32 does not.
 """
@@ -39,6 +40,7 @@ class _Seen:
 class _Group:
     """One shard's truth so far."""
 
+    voters: int  # that it began with; it passes through more, never through fewer (rule 11)
     leaders: dict[int, ReplicaId] = field(default_factory=dict)  # by term
     entries: dict[tuple[int, int], tuple[int, int, int]] = field(default_factory=dict)  # index, term -> content
     applied: dict[int, int] = field(default_factory=dict)  # index -> term
@@ -78,7 +80,11 @@ class Checkers:
 
     def _look(self, process: SimNode, hosted: Hosted[ShardMachine], seen: _Seen) -> None:
         replica = hosted.replica
-        group = self._groups.setdefault(hosted.shard, _Group())
+        group = self._groups.setdefault(hosted.shard, _Group(len(replica.membership.voters)))
+        fewest = (
+            f"shard {hosted.shard}: {process.name} counts {len(replica.membership.voters)} voters of {group.voters}"
+        )
+        self._check(not replica.membership.version or len(replica.membership.voters) >= group.voters, fewest)
         term, role, committed, applied, last = seen.facts
         self._check(replica.term >= term, f"{process.name}: the term of {hosted.shard} fell to {replica.term}")
         if replica.last != last or replica.term != term:
@@ -94,12 +100,13 @@ class Checkers:
             self._check_applied(process, hosted, group, applied)
 
     def _check_lease(self, process: SimNode, hosted: Hosted[ShardMachine]) -> None:
-        """Who answers by a lease is not overtaken; it counts from the clock reading that the turn went by."""
+        """Who answers by a lease is not overtaken, as of the turn's clock reading, nor before its last request came."""
         replica = hosted.replica
         if not replica.holds_lease():
             return
         commits = self._groups[hosted.shard].first_commits
-        later = [term for term, at_us in commits.items() if term > replica.term and at_us < process.read_us]
+        as_of_us = max(process.read_us, process.drained_us)
+        later = [term for term, at_us in commits.items() if term > replica.term and at_us < as_of_us]
         what = f"shard {hosted.shard}: {process.name} holds a lease of term {replica.term}, overtaken by terms {later}"
         self._check(not later, what)
 

@@ -21,10 +21,21 @@ def patience(now_ms: int = 1_000, *, newborn: bool = False, alone: bool = False)
 def test_a_start_counts_as_hearing_a_leader() -> None:
     waiting = patience(1_000)
     assert waiting.hears_leader
-    waiting.advance(1_000 + TIMING.election_ms_min - 1)
+    for passed_ms in (200, 400, TIMING.election_ms_min - 1):
+        waiting.advance(1_000 + passed_ms)
     assert waiting.hears_leader
     waiting.advance(1_000 + TIMING.election_ms_min)
     assert not waiting.hears_leader
+
+
+def test_a_jump_of_the_clock_does_not_end_the_hearing_of_a_leader() -> None:
+    """It may have been a stop, in which time passed; it may have been none, and the leader has its lease still."""
+    waiting = patience(1_000)
+    assert waiting.advance(1_000 + 10 * TIMING.election_ms_min)
+    assert waiting.hears_leader
+    deaf = patience(1_000, newborn=True)
+    assert deaf.advance(1_000 + 10 * TIMING.election_ms_min)
+    assert not deaf.hears_leader
 
 
 def test_a_newborn_replica_has_heard_nobody_and_waits_less() -> None:

@@ -66,3 +66,30 @@ def test_freshness_does_not_fall() -> None:
     assert freshness.as_of_ms(1) == 200
     freshness.echoed(1, 150, 1)
     assert freshness.as_of_ms(1) == 200
+
+
+def test_after_the_clock_has_turned_back_only_a_round_sent_since_then_carries_a_lease() -> None:
+    rounds = Rounds()
+    rounds.start(100)
+    rounds.start(110)
+    rounds.answer(1)
+    rounds.distrust()
+    assert rounds.answered_sent_ms == NEVER_MS
+    rounds.answer(2)
+    assert (rounds.answered, rounds.answered_sent_ms) == (2, NEVER_MS)
+    rounds.start(110)
+    rounds.answer(3)
+    assert rounds.answered_sent_ms == 110
+
+
+def test_after_the_clock_has_turned_back_only_a_stamp_made_since_then_makes_fresh() -> None:
+    freshness = Freshness()
+    freshness.stamp(100)
+    freshness.echoed(5, 100, 5)
+    freshness.distrust(100)
+    assert freshness.as_of_ms(5) is None
+    freshness.stamp(101)
+    freshness.echoed(5, 100, 5)
+    assert freshness.as_of_ms(5) is None
+    freshness.echoed(5, 101, 5)
+    assert freshness.as_of_ms(5) == 101

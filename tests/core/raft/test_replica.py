@@ -331,7 +331,8 @@ def test_a_restart_counts_as_hearing_a_leader() -> None:
         rng=random.Random(1),
         now_ms=START_MS,
     )
-    one.tick(START_MS + 599)
+    for passed_ms in (200, 400, 599):
+        one.tick(START_MS + passed_ms)
     one.step(vote(2, 2))
     assert one.term == 1
     one.tick(START_MS + 600)

@@ -101,11 +101,11 @@ class Coordination:
                 self.logic.start_leading()
             else:
                 self.logic.stop_leading()
-        self.logic.tick(now_ms)
+        self.logic.tick(self.host.now_ms)
 
     def next_ms(self) -> int:
-        """When the next turn is needed, if nothing comes first and no flush ends: its replica's own beat suffices."""
-        return self.host.next_deadline_ms()
+        """When, on the shell's clock, the next turn is needed if nothing comes first: its replica's beat suffices."""
+        return self.host.next_deadline_ms() - self.host.clock.shift_ms
 
     def turn(self) -> CoordinatorTurn:
         """End the turn."""

@@ -13,6 +13,7 @@ from zkv import limits
 from zkv.core.cluster.frames import PeerMessage
 from zkv.core.node.contracts import Machine, RecoveredReplica
 from zkv.core.node.pipeline import Pipeline
+from zkv.core.node.steady import SteadyClock
 from zkv.core.raft.messages import (
     AppendRequest,
     Entry,
@@ -90,6 +91,7 @@ class Host(Generic[M]):
         self.rows = rows
         self.rng = rng
         self.now_ms = 0
+        self.clock = SteadyClock()
         self.hosted: dict[ShardId, Hosted[M]] = {}
         self.effects = Effects()
         self.pipeline = Pipeline()
@@ -114,9 +116,18 @@ class Host(Generic[M]):
 
     # The turn ---------------------------------------------------------------------------------------------------
 
+    @property
+    def turns(self) -> int:
+        """The number of the turn that runs, or comes next: `Hosted.turn` says in which a replica was touched."""
+        return self._turn
+
     def tick(self, now_ms: int) -> None:
-        """Begin a turn; `now_ms` was read after the last message of the turn was received."""
-        self.now_ms = now_ms
+        """Begin a turn: set `self.now_ms`, from a clock that was read after the last message was received."""
+        self.now_ms, turned_back = self.clock.read(now_ms)
+        if turned_back:
+            for hosted in self.hosted.values():
+                self.touch(hosted).distrust_clock()
+        now_ms = self.now_ms
         if now_ms < self._scan_at:
             return
         self._scan_at = now_ms + _SCAN_MS
@@ -189,7 +200,7 @@ class Host(Generic[M]):
             action()
 
     def next_deadline_ms(self) -> int:
-        """When `tick` next has something to do, if nothing comes first."""
+        """When `tick` next has something to do, if nothing comes first; in the time of `now_ms`."""
         due_ms = self.now_ms + _IDLE_MS
         for hosted in self.hosted.values():
             own_ms = hosted.replica.next_deadline_ms()
@@ -423,7 +434,7 @@ class Host(Generic[M]):
 
     def load(self, recovered: Mapping[ReplicaId, RecoveredReplica], now_ms: int) -> None:
         """Take up what the folder holds. Raises LostState where that is less than what was promised."""
-        self.now_ms = now_ms
+        self.now_ms, _ = self.clock.read(now_ms)
         stored = self.rows.get(b"n")
         self._next_space = int.from_bytes(stored, "big") if stored else 1
         for key, _ in self.rows.scan(b"t", b"u"):

@@ -100,6 +100,7 @@ class Node:
     def tick(self, now_ms: int) -> None:
         """Begin a turn; `now_ms` was read after the last message of the turn was received (rule 8)."""
         self.host.tick(now_ms)
+        now_ms = self.host.now_ms
         self.transfers.begin(now_ms)
         self.service.begin()
         self.census.give_up_late(now_ms)
@@ -196,13 +197,13 @@ class Node:
         return Turn(effects, answers + out.direct, out.coordinator, out.events, out.stop)
 
     def next_ms(self) -> int:
-        """When the next turn is needed, if nothing comes first and no flush ends: the shell may sleep until then."""
+        """When, on the shell's clock, the next turn is needed if nothing comes first and no flush ends."""
         due_ms = min(self.host.next_deadline_ms(), self.service.next_ms(), self.registration.next_ms())
         if self.transfers.busy:
             due_ms = min(due_ms, self.host.now_ms + _WAITING_MS)
         if self.follower.wants_snapshot and self.registration.registered:
             due_ms = min(due_ms, self._map_asked_ms + _ASK_MAP_MS)
-        return due_ms
+        return due_ms - self.host.clock.shift_ms
 
     def idle(self) -> bool:
         """Nothing came in this turn: do a little of what can wait. Returns whether there is more of it."""

@@ -107,12 +107,16 @@ class Patience:
     def advance(self, now_ms: int) -> bool:
         """The clock says `now_ms`; it never goes back. Whether the process must have been stopped in between.
 
-        After a stop, what arrived meanwhile is still in the queue and goes first: the deadline moves.
+        After a stop, what arrived meanwhile is still in the queue and goes first: the deadline moves. Nor may it have
+        been a stop, but a clock that jumped: whom this replica heard before it, it goes on hearing (rule 9).
         """
         elapsed_ms = now_ms - self.now_ms
+        heard = self.hears_leader
         self.now_ms = max(self.now_ms, now_ms)
         if elapsed_ms <= self._timing.election_ms_min // 2:
             return False
+        if heard:
+            self.heard_ms = self.now_ms
         self.deadline_ms = max(self.deadline_ms, self.now_ms + 2 * self._timing.heartbeat_ms)
         return True
 

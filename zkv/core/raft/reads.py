@@ -35,12 +35,13 @@ class Rounds:
     a round that is not sent yet.
     """
 
-    __slots__ = ("_sent", "answered", "current", "wanted")
+    __slots__ = ("_distrusted", "_sent", "answered", "current", "wanted")
 
     def __init__(self) -> None:
         self.current = 0
         self.answered = 0
         self.wanted = False
+        self._distrusted = 0  # the last round whose time of sending is not trusted
         # (round, when), only the first round of a millisecond, and none older than the newest answered: a leader
         # that nobody answers steps down within an election timeout, which bounds it.
         self._sent: deque[tuple[int, int]] = deque()
@@ -62,10 +63,15 @@ class Rounds:
         while len(sent) > 1 and sent[1][0] <= majority_round:
             sent.popleft()
 
+    def distrust(self) -> None:
+        """The clock has turned back: rounds sent so far carry no lease, though they still prove what was read."""
+        self._distrusted = self.current
+        self._sent.clear()
+
     @property
     def answered_sent_ms(self) -> int:
         """When the newest answered round was SENT: the answer's arrival says nothing about what happened since."""
-        return self._sent[0][1] if self.answered else NEVER_MS
+        return self._sent[0][1] if self.answered > self._distrusted else NEVER_MS
 
 
 class Freshness:
@@ -76,10 +82,11 @@ class Freshness:
     applied, the state is as fresh as the stamp, however long the echo waited in a queue.
     """
 
-    __slots__ = ("_awaited", "_fresh_ms", "_stamped_ms")
+    __slots__ = ("_awaited", "_fresh_ms", "_stamped_ms", "_trusted_ms")
 
     def __init__(self) -> None:
         self._stamped_ms = NEVER_MS
+        self._trusted_ms = 0  # stamps before this do not count
         self._fresh_ms: int | None = None
         self._awaited: tuple[int, int] | None = None  # (index to apply, stamp)
 
@@ -91,9 +98,14 @@ class Freshness:
     def echoed(self, commit: int, stamp_ms: int, applied: int) -> None:
         """A leader under lease gave a stamp back. One that this process never gave (an earlier boot) is ignored."""
         self._settle(applied)
-        if 0 <= stamp_ms <= self._stamped_ms and self._awaited is None:
+        if self._trusted_ms <= stamp_ms <= self._stamped_ms and self._awaited is None:
             # While one is awaited, newer ones pass by: under load there would always be a newer one.
             self._awaited = (commit, stamp_ms)
+
+    def distrust(self, now_ms: int) -> None:
+        """The clock has turned back to `now_ms`: how long ago earlier stamps were made is not known."""
+        self._fresh_ms = self._awaited = None
+        self._trusted_ms = now_ms + 1
 
     def as_of_ms(self, applied: int) -> int | None:
         """The moment, on this clock, as of which the applied state is complete; None: not known."""

@@ -54,6 +54,12 @@ class Replica(ReplicaState):
             if self._electable():
                 self._ask_around()
 
+    def distrust_clock(self) -> None:
+        """The clock has turned back: what rests on how much time has passed so far is void (rules 8, 19)."""
+        self._freshness.distrust(self._patience.now_ms)
+        if self._leading:
+            self._leading.rounds.distrust()
+
     def step(self, message: RaftMessage) -> None:
         """Take one message. What no longer fits is dropped and counted."""
         if message.shard != self.shard or message.target != self.id or message.sender == self.id or self.removed:
@@ -77,8 +83,7 @@ class Replica(ReplicaState):
         """The flush of all that was handed out while `term` and `last` were current is done.
 
         Only now are those entries this replica's copy. Dropped if a term or a truncation overtook the flush: the
-        index may name another entry by now, and counting it would acknowledge what a crash can lose. What overtook
-        it was handed out later, and its own flush covers the rest.
+        index may name another entry by now. What overtook it was handed out later, and its flush covers the rest.
         """
         if not self._standing.flushed(term):
             return
@@ -147,8 +152,7 @@ class Replica(ReplicaState):
     def transfer(self, target: ReplicaId) -> bool:
         """Hand the lead to a voter as soon as its log is level; given up after an election timeout (rule 10).
 
-        False: it does not lead, another handover is under way, or the target is no voter that answers.
-        """
+        False: it does not lead, another handover is under way, or the target is no voter that answers."""
         return self._leading is not None and self._leading.hand_over(target, self._patience.now_ms)
 
     # Reads

@@ -119,6 +119,10 @@ class ReplicaState:
         """Whether a read of the applied state is linearizable at the last tick's time (rules 8 and 10)."""
         return self._leading is not None and self._leading.holds_lease(self._patience.now_ms)
 
+    def holds_lease_at(self, now_ms: int) -> bool:
+        """Whether it would say so at that time, if nothing came in between."""
+        return self._leading is not None and self._leading.holds_lease(now_ms)
+
     def read_state(self, ticket: ReadTicket) -> ReadState:
         """Whether the read may be answered from the applied state now."""
         if self._leading is None or ticket.term != self.term:

@@ -2,9 +2,10 @@
 
 Checked as it runs: one leader a term (election safety); one entry for an index and term, behind one other (log
 matching); a new leader holds what was committed before (leader completeness); one entry applied at an index (state
-machine safety); what a leader commits is on the disks of a majority; who holds a lease, or answers by one, is not
-overtaken by a later term's commit; no group has fewer voters than it began with; map versions rise. At the end:
-replicas agree byte for byte, and so do maps.
+machine safety), and only one that a leader has committed; what a leader commits, and so whatever is acknowledged, is on
+the disks of a majority; one lease holder, which no later term's commit has overtaken; one entry and one membership for
+each epoch; each operation applied once (`once`); no gap in anybody's map (`map_checker`). At the end: replicas agree
+byte for byte, and so do maps.
 
 Not checked here: what clients saw (`linear`), and entries whose payload differs only where CRC-32 does not.
 """
@@ -15,13 +16,17 @@ from zlib import crc32
 
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.node.host import Hosted
-from zkv.core.raft.messages import Entry, Member
+from zkv.core.raft.membership import decode_membership
+from zkv.core.raft.messages import Entry, EntryKind, Member, Membership
 from zkv.core.raft.ready import EntryId
-from zkv.core.raft.replica import Role
+from zkv.core.raft.replica import Replica, Role
 from zkv.core.shard.machine import ShardMachine
 from zkv.core.shard.rows import numbered_range
 from zkv.ids import ReplicaId, ShardId
+from zkv.sim.client import SimClient
 from zkv.sim.disk import Folder
+from zkv.sim.map_checker import MapChecker
+from zkv.sim.once import AppliedOnce
 from zkv.sim.processes import SimNode
 from zkv.sim.world import Violation, World
 
@@ -40,7 +45,6 @@ class _Seen:
 class _Group:
     """One shard's truth so far."""
 
-    voters: int  # that it began with; it passes through more, never through fewer (rule 11)
     leaders: dict[int, ReplicaId] = field(default_factory=dict)  # by term
     entries: dict[tuple[int, int], tuple[int, int, int]] = field(default_factory=dict)  # index, term -> content
     applied: dict[int, int] = field(default_factory=dict)  # index -> term
@@ -48,6 +52,10 @@ class _Group:
     highest: int = 0
     first_commits: dict[int, int] = field(default_factory=dict)  # term -> when its leader first committed anything
     latest_commit: int = 0  # the last of those terms
+    durable: int = 0  # the highest index that was found on a majority's disks when its leader committed it
+    leading: dict[str, tuple[int, Replica]] = field(default_factory=dict)  # by node: its start, and the replica
+    epochs: dict[int, tuple[int, Membership]] = field(default_factory=dict)  # membership version -> entry, members
+    ranges: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)  # range version -> start, end
 
 
 class Checkers:
@@ -59,12 +67,18 @@ class Checkers:
         self._nodes = {node.name: node for node in nodes}
         self._groups: dict[ShardId, _Group] = {}
         self._seen: dict[tuple[str, int], dict[ReplicaId, _Seen]] = {}
-        self._map_versions: dict[tuple[str, int], tuple[int, int]] = {}
+        self._looked: dict[tuple[str, int], int] = {}  # the turn of the host up to which all was looked at
+        self._once = AppliedOnce()
+        self.maps = MapChecker()
 
     def after_turn(self, process: SimNode) -> None:
         """Look at a node that has just ended a turn."""
-        lives = self._seen.setdefault((process.name, process.starts), {})
+        life = (process.name, process.starts)
+        lives = self._seen.setdefault(life, {})
+        since, self._looked[life] = self._looked.get(life, 0), process.node.host.turns
         for hosted in process.node.host.hosted.values():
+            if hosted.turn < since:
+                continue  # nothing has touched it
             replica = hosted.replica
             facts = (replica.term, replica.role, replica.committed, replica.applied, replica.last)
             seen = lives.get(replica.id)
@@ -74,22 +88,24 @@ class Checkers:
                 self._look(process, hosted, seen)
                 seen.facts = facts
                 seen.voters = replica.membership.voters
-            if replica.role is Role.LEADER and self._groups[hosted.shard].latest_commit > replica.term:
+            if replica.role is Role.LEADER:
                 self._check_lease(process, hosted)
-        self._check_map(process)
+        self.maps.follower(life, process.node.follower.map)
+
+    def after_client_turn(self, client: SimClient) -> None:
+        """Look at a client that has just ended a turn."""
+        self.maps.follower((client.name, 0), client.router.atlas.map)
 
     def _look(self, process: SimNode, hosted: Hosted[ShardMachine], seen: _Seen) -> None:
         replica = hosted.replica
-        group = self._groups.setdefault(hosted.shard, _Group(len(replica.membership.voters)))
-        fewest = (
-            f"shard {hosted.shard}: {process.name} counts {len(replica.membership.voters)} voters of {group.voters}"
-        )
-        self._check(not replica.membership.version or len(replica.membership.voters) >= group.voters, fewest)
+        group = self._groups.setdefault(hosted.shard, _Group())
         term, role, committed, applied, last = seen.facts
         self._check(replica.term >= term, f"{process.name}: the term of {hosted.shard} fell to {replica.term}")
         if replica.last != last or replica.term != term:
             self._check_entries(process, hosted, group, min(last.index, committed))
+        group.leading.pop(process.name, None)
         if replica.role is Role.LEADER:
+            group.leading[process.name] = (process.starts, replica)
             if role is not Role.LEADER or term != replica.term:
                 self._check_leader(process, hosted, group)
             if replica.committed > committed:
@@ -98,15 +114,24 @@ class Checkers:
             self._note_commit(hosted, group, committed)
         if replica.applied > applied:
             self._check_applied(process, hosted, group, applied)
+        if replica.membership.version:
+            self._check_epoch(process, hosted, group)
 
     def _check_lease(self, process: SimNode, hosted: Hosted[ShardMachine]) -> None:
-        """Who answers by a lease is not overtaken, as of the turn's clock reading, nor before its last request came."""
-        replica = hosted.replica
-        if not replica.holds_lease():
+        """Who answers by a lease is alone in that, and not overtaken as of the clock reading that its turn went by."""
+        replica, group = hosted.replica, self._groups[hosted.shard]
+        if (len(group.leading) == 1 and group.latest_commit <= replica.term) or not replica.holds_lease():
             return
-        commits = self._groups[hosted.shard].first_commits
-        as_of_us = max(process.read_us, process.drained_us)
-        later = [term for term, at_us in commits.items() if term > replica.term and at_us < as_of_us]
+        for name, (starts, other) in group.leading.items():
+            rival = self._nodes[name]
+            alive = rival.alive and rival.starts == starts and other is not replica
+            both = (
+                f"shard {hosted.shard}: {process.name} and {name} hold a lease, of terms {replica.term}, {other.term}"
+            )
+            holders = alive and _holds_lease_now(process, replica) and _holds_lease_now(rival, other)
+            self._check(not holders, both)
+        commits = group.first_commits
+        later = [term for term, at_us in commits.items() if term > replica.term and at_us < process.read_us]
         what = f"shard {hosted.shard}: {process.name} holds a lease of term {replica.term}, overtaken by terms {later}"
         self._check(not later, what)
 
@@ -150,6 +175,7 @@ class Checkers:
         for voters in (replica.membership.voters, seen.voters):
             holders = [voter.node for voter in voters if self._on_disk(voter.node, voter.replica, index, term)]
             if len(holders) > len(voters) // 2:
+                group.durable = max(group.durable, index)
                 return
             told.append(f"{holders} of {[voter.node for voter in voters]}")
         what = f"shard {hosted.shard}: {process.name} committed entry {index} of term {term}, which is on the disks of"
@@ -182,21 +208,33 @@ class Checkers:
             known = group.applied.setdefault(entry.index, entry.term)
             what = f"shard {hosted.shard}: {process.name} applied entry {entry.index} of term {entry.term}"
             self._check(known == entry.term, f"{what}, others that of term {known}")
+            self._check(entry.index <= group.durable, f"{what}, which no leader has found on a majority's disks")
+            self._once.look(process.name, hosted, entry)
+            if entry.kind == EntryKind.MEMBERSHIP:
+                members = decode_membership(entry.payload)
+                epoch = group.epochs.setdefault(members.version, (entry.index, members))
+                self._check(epoch == (entry.index, members), f"{what}: epoch {members.version} again, after {epoch}")
 
-    def _check_map(self, process: SimNode) -> None:
-        shard_map = process.node.follower.map
-        if shard_map is None:
-            return
-        key = (process.name, process.starts)
-        before = self._map_versions.get(key)
-        now = (shard_map.incarnation, shard_map.version)
-        if before is not None and before[0] == now[0]:
-            self._check(now >= before, f"{process.name}: its map went back from version {before[1]} to {now[1]}")
-        self._map_versions[key] = now
+    def _check_epoch(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group) -> None:
+        """A version of the members, or of the range, means the same to everybody."""
+        members, machine = hosted.replica.membership, hosted.machine
+        known = group.epochs.get(members.version)
+        what = f"shard {hosted.shard}: {process.name} counts by {members}"
+        self._check(known is None or known[1] == members, f"{what}, others by {known}")
+        if machine is not None:
+            span = (machine.info.start, machine.info.end)
+            agreed = group.ranges.setdefault(machine.info.range_version, span)
+            self._check(agreed == span, f"shard {hosted.shard}: {process.name} has the range {span}, others {agreed}")
 
     def _check(self, holds: bool, what: str) -> None:
         if not holds:
             raise Violation(what)
+
+
+def _holds_lease_now(process: SimNode, replica: Replica) -> bool:
+    """Whether it would answer by its lease at this moment."""
+    now_ms = process.node.host.clock.foresee(process.clock.now_ms())
+    return now_ms is not None and replica.holds_lease_at(now_ms)
 
 
 def _holds(folder: Folder, replica: ReplicaId, index: int, term: int | None) -> bool:

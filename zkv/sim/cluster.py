@@ -1,7 +1,5 @@
 """A simulated cluster: one coordinator, nodes, and whoever else is connected to the network."""
 
-from collections.abc import Callable
-
 from zkv.sim.disk import DiskSpeed, Folder
 from zkv.sim.network import CALM, Network
 from zkv.sim.processes import COORDINATOR, Machine, SimCoordinator, SimNode
@@ -20,17 +18,11 @@ class Cluster:
         self._rng = world.rng("cluster")
         self._drift = drift
         self._disk = disk
-        self._watch: Callable[[SimNode], None] = lambda node: None
         self.coordinator = SimCoordinator(world, self.network, self.clock(COORDINATOR), self._machine(), self.audience)
         self.nodes = [
             SimNode(world, self.network, f"node{number}", self.clock(f"node{number}"), self._machine(), zone="")
             for number in range(1, nodes + 1)
         ]
-
-    def watch(self, look: Callable[[SimNode], None]) -> None:
-        """Call this after each turn of each node."""
-        for node in self.nodes:
-            node.machine.watch = look
 
     def start(self) -> None:
         """Start every process."""

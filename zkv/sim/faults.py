@@ -8,10 +8,11 @@ of two nodes while some shard still counts on the first (promise 1 holds only wh
 from collections.abc import Callable
 from random import Random
 
+from zkv import limits
 from zkv.sim.cluster import Cluster
 from zkv.sim.network import CALM, Cut, Link, both_ways
 from zkv.sim.ploys import Ploys
-from zkv.sim.processes import SimNode
+from zkv.sim.processes import Process, SimNode
 from zkv.sim.swarm import Swarm
 from zkv.sim.world import MS, SECOND
 
@@ -33,6 +34,7 @@ class Trouble:
         self._rng = cluster.world.rng("trouble")  # of the strike under way
         self._revive_until_us = 0
         self._bout = 0  # which trouble this is: what an earlier one has left to do is void
+        self._jumped_us: dict[str, int] = {}
         self._ploys = Ploys(cluster, self._later)
         self._strike: dict[str, Callable[[], str]] = {
             "kill": self._kill,
@@ -50,6 +52,8 @@ class Trouble:
             "bad disk": self._harm_disk,
             "failed flush": self._fail_flush,
             "coordinator": self._kill_coordinator,
+            "clock jump": self._jump_clock,
+            "clock leap": self._leap_clock,
             "ploys": lambda: self._ploys.play(self._rng),
         }
 
@@ -193,6 +197,34 @@ class Trouble:
         node.start()
         if not node.alive:
             self._later(_RESTART_US, lambda: self._start(node))
+
+    # Clocks
+
+    def _jump_clock(self) -> str:
+        """Within what two clocks may differ by over one lease, their drift counted: everything must hold."""
+        process = self._rng.choice(self._clocked())
+        most_ms = int(limits.LEASE_DRIFT_MS - 2 * self._swarm.drift * limits.ELECTION_MS_MIN) // 2
+        by_ms = self._rng.randrange(-most_ms, most_ms + 1)
+        if not by_ms or self._world.now_us < self._jumped_us.get(process.name, 0) + SECOND:
+            return ""
+        return self._move_clock(process, by_ms)
+
+    def _leap_clock(self) -> str:
+        """Beyond that, where it shows: back by anything, or on by more than half an election timeout."""
+        process = self._rng.choice(self._clocked())
+        size_ms = self._rng.choice([limits.ELECTION_MS_MIN // 2, 1_000, 5_000]) + self._rng.randrange(20, 200)
+        if process.paused or not process.alive:
+            return ""
+        return self._move_clock(process, size_ms if self._rng.random() < 0.5 else -size_ms)
+
+    def _move_clock(self, process: Process, by_ms: int) -> str:
+        self._jumped_us[process.name] = self._world.now_us
+        process.clock.jump(by_ms)
+        process.wake()
+        return f"{process.name} by {by_ms} ms"
+
+    def _clocked(self) -> list[Process]:
+        return [*self._cluster.nodes, self._cluster.coordinator]
 
     # Links
 

@@ -46,12 +46,12 @@ class Process:
         self.starts = 0
         self.turns = 0
         self.read_us = 0  # true time of the clock reading that the last turn goes by
-        self.drained_us = 0  # and when it received its last message
         self._rng = world.rng(f"process {name}")
         self._inbox: list[Arrival] = []
         self._held: tuple[list[Arrival] | None, int | None] | None = None  # of a turn that was paused in the middle
         self._wake_us = -1  # when the next turn is due
         self._busy_until_us = 0
+        self.watch: Callable[[], None] = lambda: None  # called after each turn
         self._neighbours: list[Callable[[], None]] = []  # who must hear of its starts and ends
         network.connect(name, self.deliver)
 
@@ -87,8 +87,8 @@ class Process:
 
     def pause(self) -> None:
         """SIGSTOP. It hits between two turns, or in the middle of one: after the drain or after the clock's reading."""
-        if not self.alive or self.paused:
-            return
+        if not self.alive or self.paused or self.clock.unread:
+            return  # a jump back that is hidden in a pause shows to nobody, and nothing is promised then
         match self._rng.randrange(3):
             case 1:
                 self._held = (self._drain(), None) if CLOCK_AFTER_DRAIN else (None, self._read_clock())
@@ -136,30 +136,30 @@ class Process:
             self._turn(self._drain(), self._read_clock())
 
     def _drain(self) -> list[Arrival]:
-        self.drained_us = self.world.now_us
         arrivals, self._inbox = self._inbox, []
         return arrivals
 
     def _read_clock(self) -> int:
         self.read_us = self.world.now_us
+        self.clock.unread = False
         return self.clock.now_ms()
 
     def _turn(self, arrivals: list[Arrival], now_ms: int) -> None:
         self.turns += 1
         self._busy_until_us = self.world.now_us + self._rng.randrange(30, 120) + 10 * len(arrivals)
         self.turn(arrivals, now_ms)
+        self.watch()
         if self.alive:
             self.wake(max(0, self.clock.until_us(self.next_ms())))
 
 
 @dataclass(slots=True)
 class Machine:
-    """Where a process runs: its disk, and whoever looks at each of its turns. `lost`: the disks that it had before."""
+    """Where a process runs: its disk. `lost`: the disks that it had before."""
 
     folder: Folder
     speed: DiskSpeed
     lost: list[Folder] = field(default_factory=list)
-    watch: Callable[["SimNode"], None] = field(default=lambda node: None)
 
 
 class SimNode(Process):
@@ -247,7 +247,6 @@ class SimNode(Process):
         self._do(node.turn(), now_ms)
         self.store.tend(node.host, now_ms)
         node.service.disk_full = self.store.full
-        self.machine.watch(self)
         if self._stopping_ms is not None and self._stopped(now_ms, self._stopping_ms):
             self.store.stop()
             self.ended()

@@ -1,6 +1,7 @@
 """One run from one seed: a cluster under load and trouble, then peace, then judgement."""
 
 from collections.abc import Callable
+from functools import partial
 
 from zkv.checkers.history import Recorder
 from zkv.checkers.judgement import judge
@@ -49,11 +50,17 @@ class Run:
         self._processes: dict[str, Process] = {COORDINATOR: self.cluster.coordinator}
         self._processes.update((node.name, node) for node in self.cluster.nodes)
         self.checkers = Checkers(self.world, self.cluster.nodes)
-        self.cluster.watch(self.checkers.after_turn)
+        self._watch_turns()
         self.recorder = Recorder()
         self.clients: list[SimClient] = []
         self.loads: list[Load] = []
         self.trouble = Trouble(self.cluster, self.swarm, plan.skip)
+
+    def _watch_turns(self) -> None:
+        for node in self.cluster.nodes:
+            node.watch = partial(self.checkers.after_turn, node)
+        coordinator = self.cluster.coordinator
+        coordinator.watch = lambda: self.checkers.maps.coordinator(coordinator.core.state.map)
 
     def go(self) -> None:
         """All of it. Raises Violation, or whatever the cores raise."""
@@ -128,6 +135,7 @@ class Run:
             )
             for process in self._processes.values():
                 process.meet(client.wake)
+            client.watch = partial(self.checkers.after_client_turn, client)
             self.clients.append(client)
             pause_us = rng.choice([4, 15, 50]) * MS
             self.loads.append(Load(self.world, client, self.recorder, pause_us, self._plan.operations))

@@ -30,6 +30,8 @@ STRIKING = (
     "bad disk",
     "failed flush",
     "coordinator",
+    "clock jump",
+    "clock leap",
     "ploys",
 )
 WEATHER = ("squeeze", "loss", "doubles", "reorder", "drift")
@@ -76,13 +78,14 @@ class Swarm:
 def draw(rng: Callable[[str], Random], without: tuple[str, ...]) -> Swarm:
     """A swarm. `rng` makes a source of chance for each purpose."""
     share = rng("swarm").choice([0.2, 0.4, 0.7])
-    kinds = tuple(kind for kind in KINDS if rng(f"swarm {kind}").random() < share and kind not in without)
+    kinds = tuple(kind for kind in KINDS if rng(f"swarm {kind}").random() < share)
     every_us = {
         kind: int(rng(f"pace {kind}").choice([0.25, 0.7, 2, 5]) * SECOND) * _RARELY.get(kind, 1) for kind in STRIKING
     }
-    if rng("aim").random() < _AIMED and "ploys" not in without:
+    if rng("aim").random() < _AIMED:
         kinds = ("ploys", *(kind for kind in kinds if kind in WEATHER))
         every_us["ploys"] = int(0.2 * SECOND)  # one after the other
+    kinds = tuple(kind for kind in kinds if kind not in without)
     squeeze = rng("squeeze")
     squeezed = {name: squeeze.choice(values) for name, values in _SQUEEZED.items() if squeeze.random() < 0.4}
     return Swarm(

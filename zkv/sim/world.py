@@ -81,10 +81,16 @@ class Clock:
         self._world = world
         self.offset_ms = offset_ms
         self.rate = rate
+        self.unread = False  # it has jumped since its process last looked
 
     def now_ms(self) -> int:
         """What it shows."""
         return self.offset_ms + int(self._world.now_us * self.rate) // MS
+
+    def jump(self, by_ms: int) -> None:
+        """It shows this much more, or less, from now on."""
+        self.offset_ms += by_ms
+        self.unread = True
 
     def until_us(self, moment_ms: int) -> int:
         """How long from now until it shows that; at most a minute, for who waits for nothing."""

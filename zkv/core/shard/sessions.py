@@ -84,6 +84,11 @@ class Sessions:
         """Whether a request of this client can be taken at all; changes nothing."""
         return client in self._sessions or client[:BIRTH_BYTES] > self.floor
 
+    def result(self, client: ClientId, sequence: int) -> Result | None:
+        """What is remembered of one operation; changes nothing."""
+        session = self._sessions.get(client)
+        return None if session is None else session.result(sequence)
+
     def size_bytes(self) -> int:
         """Roughly what the records take."""
         return sum(_OVERHEAD_BYTES + 8 * session.size for session in self._sessions.values())

@@ -1,0 +1,35 @@
+"""Every operation of every client is applied at most once to each shard (promise 4).
+
+What a shard remembers of an applied operation is its result, with a version that no other operation gets. So the first
+result that is seen of (client, sequence) is its only one: were it applied again, it would have another version.
+"""
+
+from zkv.core.node.host import Hosted
+from zkv.core.raft.messages import Entry, EntryKind
+from zkv.core.shard.commands import Result
+from zkv.core.shard.machine import ShardMachine
+from zkv.core.shard.records import decode_batch
+from zkv.ids import ClientId, ShardId
+from zkv.sim.world import Violation
+
+
+class AppliedOnce:
+    """All results that were seen, of all shards."""
+
+    def __init__(self) -> None:
+        self._results: dict[tuple[ShardId, bytes, int], Result] = {}
+
+    def look(self, name: str, hosted: Hosted[ShardMachine], entry: Entry) -> None:
+        """A replica on node `name` has just applied the entry. Raises Violation."""
+        machine = hosted.machine
+        if machine is None or entry.kind != EntryKind.BATCH:
+            return
+        for group in decode_batch(entry.payload):
+            for sequence in range(group.first, group.first + len(group.operations)):
+                result = machine.sessions.result(ClientId(group.client), sequence)
+                if result is None:
+                    continue  # refused, or forgotten by a later entry of the same turn
+                known = self._results.setdefault((hosted.shard, group.client, sequence), result)
+                if known != result:
+                    what = f"operation {sequence} of client {group.client.hex()} to shard {hosted.shard}"
+                    raise Violation(f"{what} was applied twice: as {known}, and at {name} as {result}")

@@ -18,11 +18,12 @@ import rocksdict
 
 from zkv.core.shard.rows import Changes
 from zkv.errors import StorageError
-from zkv.storage.faults import Damaged
+from zkv.storage.faults import Damaged, DiskFull
 
 BLOCK_CACHE_BYTES = 32 * 1024 * 1024
 WRITE_BUFFER_BYTES = 1024 * 1024 * 1024  # never full: only the owner decides what is flushed when (`memtable`)
 OPEN_FILES_MAX = 256
+_NO_ROOM = "No space left on device"  # in the words of the system, which RocksDB passes on
 _SIZES = ("rocksdb.live-sst-files-size", "rocksdb.cur-size-all-mem-tables")
 
 Scan = Generator[tuple[bytes, bytes], None, None]
@@ -134,6 +135,8 @@ def _down(rows: rocksdict.RdictIter, bounds: rocksdict.ReadOptions, start: bytes
 
 def _fault(error: Exception) -> StorageError:
     what = f"the state engine failed: {error}"
+    if _NO_ROOM in what:
+        return DiskFull(what)
     return Damaged(what) if "Corruption" in what else StorageError(what)
 
 
@@ -141,6 +144,12 @@ def _options() -> rocksdict.Options:
     blocks = rocksdict.BlockBasedOptions()
     blocks.set_block_cache(rocksdict.Cache(BLOCK_CACHE_BYTES))
     blocks.set_cache_index_and_filter_blocks(True)  # else they grow with the data, outside of the cache's bound
+    # An index or a filter in one piece outgrows the cache with the data (it is cut in 64 parts): each get would read
+    # megabytes, and take 0.4 ms at 150,000 rows of 1 KB, 1.1 ms at 400,000. In pieces: 14-26 us.
+    blocks.set_index_type(rocksdict.BlockBasedIndexType.two_level_index_search())
+    blocks.set_partition_filters(True)
+    blocks.set_metadata_block_size(4 * 1024)
+    blocks.set_pin_top_level_index_and_filter(True)
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
     blocks.set_bloom_filter(10, False)
     options = rocksdict.Options(raw_mode=True)

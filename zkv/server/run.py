@@ -8,6 +8,7 @@ from zkv.server.coordinator import CoordinatorProcess
 from zkv.server.exits import Exit
 from zkv.server.node import NodeProcess
 from zkv.server.settings import CoordinatorSettings, NodeSettings
+from zkv.storage.faults import DiskFull
 
 log = logging.getLogger("zkv")
 
@@ -25,6 +26,9 @@ def run_coordinator(settings: CoordinatorSettings) -> int:
 def _run(serve: Callable[[], None]) -> int:
     try:
         serve()
+    except DiskFull as error:  # a later start may find room
+        log.error("%s; %s", error.what, error.advice)
+        return Exit.FAILED
     except StorageError as error:
         log.error("%s; %s", error.what, error.advice)
         return Exit.STORAGE

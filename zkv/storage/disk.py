@@ -13,7 +13,7 @@ from pathlib import Path
 from zkv.errors import StorageError
 from zkv.storage.faults import DiskFull, FlushFailed
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _ZEROS = bytes(1024 * 1024)
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
@@ -90,7 +90,7 @@ class Disk:
         """Return once the file's bytes are on the medium. Raises FlushFailed."""
         try:
             if sys.platform == "darwin":
-                fcntl.fcntl(file, fcntl.F_FULLFSYNC)  # fsync leaves the bytes in the drive's cache there
+                fcntl.fcntl(file, fcntl.FFULLFSYNC)  # fsync leaves the bytes in the drive's cache there
             else:
                 os.fdatasync(file)
         except OSError as error:
@@ -139,5 +139,5 @@ class Disk:
 
 def _refused(verb: str, path: Path | None, error: OSError) -> StorageError:
     where = "the log" if path is None else str(path)
-    kind = DiskFull if error.errno in _FULL else FlushFailed
+    kind = DiskFull if error.errno in FULL else FlushFailed
     return kind(f"cannot {verb} {where}: {error.strerror}")

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import msgspec
 
 from zkv.errors import StorageError
-from zkv.storage.disk import Disk
-from zkv.storage.faults import REJOIN, Damaged
+from zkv.storage.disk import FULL, Disk
+from zkv.storage.faults import REJOIN, Damaged, DiskFull
 from zkv.storage.open_engine import stored_kind
 from zkv.storage.segment_file import SUFFIX
 
@@ -71,9 +71,7 @@ class Folder:
             path.mkdir(parents=True, exist_ok=True)
             lock = _take_lock(path)
         except OSError as error:
-            raise StorageError(
-                f"cannot use the data folder {path}: {error.strerror}", advice="choose another"
-            ) from error
+            raise _unusable(path, error) from error
         try:
             identity = _identify(path, Owner(role, name))
         except BaseException:
@@ -124,8 +122,11 @@ class Folder:
         return shutil.disk_usage(self.path).free
 
     def write_pid(self) -> None:
-        """Say in the file `pid` who uses the folder."""
-        (self.path / _PID).write_text(f"{os.getpid()}\n")
+        """Say in the file `pid` who uses the folder. Raises StorageError."""
+        try:
+            (self.path / _PID).write_text(f"{os.getpid()}\n")
+        except OSError as error:
+            raise _unusable(self.path, error) from error
 
     def mark_failed(self, reason: str) -> None:
         """A flush failed, so no process may trust these files again (rule 4): `open` refuses now. Best effort."""
@@ -139,6 +140,11 @@ class Folder:
         """Let go of the folder."""
         (self.path / _PID).unlink(missing_ok=True)
         os.close(self._lock)
+
+
+def _unusable(path: Path, error: OSError) -> StorageError:
+    what = f"cannot use the data folder {path}: {error.strerror}"
+    return DiskFull(what) if error.errno in FULL else StorageError(what, advice="choose another")
 
 
 def _take_lock(path: Path) -> int:

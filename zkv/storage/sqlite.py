@@ -16,7 +16,7 @@ from zlib import crc32
 
 from zkv.core.shard.rows import Changes
 from zkv.errors import StorageError
-from zkv.storage.faults import Damaged
+from zkv.storage.faults import Damaged, DiskFull
 
 CACHE_KIB = 32 * 1024
 WAL_BYTES = 32 * 1024 * 1024  # its file is cut back to this once all of it is in the table
@@ -155,5 +155,7 @@ def _unseal(key: bytes, stored: bytes) -> bytes:
 
 def _fault(error: sqlite3.Error) -> StorageError:
     what = f"the state engine failed: {error}"
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return DiskFull(what)
     damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
     return Damaged(what) if damaged else StorageError(what)

@@ -154,15 +154,14 @@ class Node:
         self._count(message)
         match message:
             case m.Registered():
-                self.cluster = message.cluster
-                self.registration.welcomed()
-                self.follower.snapshot_arrived(message.map)
+                self._registered(message)
             case m.RegisterRefused():
-                self._out.stop = message.what
+                self._refused(message.what)
             case m.Heard():
                 self.registration.heard(message)
             case m.MapAnswer():
-                self.follower.snapshot_arrived(message.map)
+                if message.map.cluster == self.cluster:
+                    self.follower.snapshot_arrived(message.map)
             case m.CreateReplica() | m.DropShard():
                 if message.incarnation == self.identity.incarnation:
                     self._order(message)
@@ -305,6 +304,21 @@ class Node:
     def _send(self, effects: Effects, node: NodeId, message: PeerMessage) -> None:
         info = self.follower.map.nodes.get(node) if self.follower.map else None
         effects.messages.setdefault((node, info.incarnation if info else 0), []).append(message)
+
+    def _registered(self, message: m.Registered) -> None:
+        if self.cluster and message.cluster != self.cluster:
+            return
+        self.cluster = message.cluster
+        self.registration.welcomed()
+        self.follower.snapshot_arrived(message.map)
+
+    def _refused(self, what: str) -> None:
+        """A coordinator will not have this node. At its start that is final; later no word of a stranger, or of one
+        that has lost its own folder, may end what the nodes can do without any coordinator."""
+        if not self.registration.was_welcomed:
+            self._out.stop = what
+        elif self.registration.refused(what):
+            self._out.events.append(f"the coordinator refuses this node, which serves on without it: {what}")
 
     # Map and orders ---------------------------------------------------------------------------------------------------
 

@@ -38,6 +38,8 @@ class Registration:
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
         self.registered = False
+        self.was_welcomed = False  # since this process began
+        self._refusal = ""  # the last one, until the next welcome
         self._number = 0
         self._look_at = 0
         self._speak_at = 0
@@ -87,7 +89,13 @@ class Registration:
 
     def welcomed(self) -> None:
         """The coordinator knows this node and the reports that it registered with."""
-        self.registered = True
+        self.registered = self.was_welcomed = True
+        self._refusal = ""
+
+    def refused(self, what: str) -> bool:
+        """A coordinator does not take this node. True if that is news."""
+        before, self._refusal = self._refusal, what
+        return what != before
 
     def forgotten(self) -> None:
         """Start over: the coordinator may know nothing of what was heard before."""

@@ -11,7 +11,7 @@ import pytest
 import zkv
 from tests.cluster.load import CheckedLoad
 from tests.cluster.supervised import ROOT, Supervised, ill
-from tests.cluster.waits import wait_until, wait_until_whole
+from tests.cluster.waits import wait_until
 from tests.small_disk import SmallDisk
 from zkv import limits
 from zkv.errors import StartError
@@ -31,7 +31,7 @@ def test_a_node_whose_flush_failed_stops_and_stays_stopped_until_it_rejoins_as_e
     trigger = tmp_path / "the disk fails"
     with Supervised("node1", ill("flush", trigger, cluster.command("node1")), tmp_path / "log") as node:
         node.wait_until_said("node node1 serves")
-        wait_until_whole(cluster)
+        cluster.wait_until_whole()
         trigger.touch()
         node.wait_until_said("not started again")
         trigger.unlink()
@@ -44,7 +44,7 @@ def test_a_node_whose_flush_failed_stops_and_stays_stopped_until_it_rejoins_as_e
     (cluster.data / "node1").rename(cluster.data / "node1.lost")
     cluster.start("node1")
     wait_until(lambda: voters_of(cluster, "node1") == 6, "node1 is a member of every shard again")
-    wait_until_whole(cluster)
+    cluster.wait_until_whole()
     found = load.stop()
     assert found.faults == []
 
@@ -78,7 +78,7 @@ def test_a_node_on_another_clusters_data_is_refused_in_words_and_stays_stopped(
 
 
 def test_nodes_that_serve_go_on_when_a_foreign_coordinator_takes_the_place_of_theirs(cluster: Cluster) -> None:
-    wait_until_whole(cluster)
+    cluster.wait_until_whole()
     cluster.kill("coordinator")
     folder = cluster.data / "coordinator"
     folder.rename(cluster.data / "coordinator.away")
@@ -92,7 +92,7 @@ def test_nodes_that_serve_go_on_when_a_foreign_coordinator_takes_the_place_of_th
     shutil.rmtree(folder)
     (cluster.data / "coordinator.away").rename(folder)
     cluster.start("coordinator")
-    wait_until_whole(cluster)
+    cluster.wait_until_whole()
     with cluster.client() as client:
         assert {info.state.name for info in client.shard_map().nodes} == {"UP"}
 
@@ -100,13 +100,13 @@ def test_nodes_that_serve_go_on_when_a_foreign_coordinator_takes_the_place_of_th
 def test_a_node_and_a_client_whose_clocks_are_set_back_lose_and_double_nothing(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    wait_until_whole(cluster)
+    cluster.wait_until_whole()
     load = CheckedLoad(cluster.address, outstanding=16, clients=2, readers=4, tag="clock")
     load.start()
     cluster.kill("node1")
     with Supervised("node1", ill("clock", DAY_S, cluster.command("node1")), tmp_path / "log") as node:
         node.wait_until_said("node node1 serves")
-        wait_until_whole(cluster)
+        cluster.wait_until_whole()
         cluster.kill("node2")
         load.wait_until_all_advanced()
         with zkv.connect(cluster.address_of("node1")) as client:
@@ -120,7 +120,7 @@ def test_a_node_and_a_client_whose_clocks_are_set_back_lose_and_double_nothing(
         sums = [subprocess.run(words, cwd=ROOT, capture_output=True, check=True).stdout for _ in range(3)]
         assert sums == [b"1\n", b"2\n", b"3\n"]
         cluster.start("node2")
-        wait_until_whole(cluster)
+        cluster.wait_until_whole()
         assert node.stop() == 0
     cluster.start("node1")
     found = load.stop()
@@ -163,17 +163,17 @@ def test_a_disk_without_a_byte_left_costs_nothing_that_was_acknowledged(small_di
         cluster.kill("node1")
         with Supervised("node1", cluster.command("node1"), tmp_path / "log") as node:
             node.wait_until_said("node node1 serves")
-            wait_until_whole(cluster)
+            cluster.wait_until_whole()
             small_disk.fill(left=0)
             for first in range(0, len(keys), 500):
                 client.mput({key: rows[key] for key in keys[first : first + 500]})
             assert "not started again" not in node.said()
             small_disk.make_room()
-            wait_until_whole(cluster, within_s=120.0)
+            cluster.wait_until_whole(within_s=120.0)
             cluster.kill("node2")
             for first in range(0, len(keys), 500):
                 part = keys[first : first + 500]
                 assert client.mget(part) == {key: rows[key] for key in part}
             cluster.start("node2")
-            wait_until_whole(cluster)
+            cluster.wait_until_whole()
             assert node.stop() == 0

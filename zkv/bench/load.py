@@ -134,7 +134,7 @@ def loaded_table(addresses: str, plan: Plan) -> Iterator[LoadedTable]:
         else:
             client.create_table(name, replicas=replicas, shards=plan.shards or None, timeout_s=_TABLE_S)
         try:
-            _fill(addresses, name, plan)
+            fill(addresses, name, plan)
             yield LoadedTable(addresses, client, name)
         finally:
             client.drop_table(name, timeout_s=_TABLE_S)
@@ -146,7 +146,7 @@ def run_load(addresses: str, plan: Plan) -> Result:
         return table.measure(plan)
 
 
-def _fill(addresses: str, table: str, plan: Plan) -> None:
+def fill(addresses: str, table: str, plan: Plan) -> None:
     """Store every key once."""
     failed: list[ZkvError] = []
     value = b"v" * plan.value_bytes

@@ -7,7 +7,7 @@ between turns (`Recorder`).
 import resource
 import selectors
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import zmq
@@ -16,7 +16,7 @@ from zkv.bench.plan import Plan
 from zkv.bench.recorder import Recorder
 from zkv.bench.workloads import Stream, rows_of
 from zkv.client.driver import Done, Driver
-from zkv.client.turns import Turns, parse_addresses
+from zkv.client.turns import Socket, Turns, parse_addresses
 from zkv.core.routing.admin import shard_map
 from zkv.core.routing.operations import Request
 from zkv.errors import Unavailable, ZkvError
@@ -28,6 +28,7 @@ Start = Callable[[], Recorder]  # says that this process is ready, and returns w
 _NAP_S = 0.0001  # between two looks for answers, while the next request is due in less than a poll can wait
 _TICKS = 10  # so many parts a fleet is ticked in, one every _TICK_S
 _TICK_S = 0.02
+_EVENTS, _IN = int(zmq.EVENTS), int(zmq.POLLIN)
 _FILES = 20  # of one client: its sockets, connections and context
 
 
@@ -106,11 +107,11 @@ def fleet_loop(addresses: str, stream: Stream, plan: Plan, start: Start, clients
         ask = stream.requests()
         for member in fleet.members:
             open_slots(member.submit, ask, plan, recorder)
-        fleet.turn(fleet.members)
+        fleet.turn_all()
         clock, end = time.perf_counter, recorder.end
         while (now := clock()) < end:
             recorder.look(now)
-            fleet.turn(fleet.woken())
+            fleet.turn()
         recorder.stop(now)
     finally:
         fleet.close()
@@ -181,21 +182,27 @@ class Member:
         self.turns = Turns(addresses, direct=True)
         self.generation = -1
         self.registered: list[int] = []
+        self.dealers: list[Socket] = []
 
     def submit(self, request: Request[object], done: Done) -> None:
         """Ask; it leaves with the member's turn."""
         now = now_ms()
         self.turns.router.submit(request, done, now + int(TIMEOUT_S * 1_000), now)
 
-    def turn(self) -> None:
-        """Take what is there, call back, send; until nothing is there, as an edge-triggered FD demands."""
+    def turn(self, ready: list[Socket]) -> None:
+        """Take what these have, call back, send; again while something is there.
+
+        An FD speaks once, and sending may swallow that: so every dealer is asked afterwards. What else there is only
+        receives, and was drained.
+        """
         turns = self.turns
         while True:
-            now = turns.receive(turns.readable())
+            now = turns.receive(ready)
             for token, result in turns.finished():
                 token(result)  # type: ignore[operator]  # tokens are the callbacks that `submit` took
             turns.send(now)
-            if not turns.readable():
+            ready = [dealer for dealer in self.dealers if cast(int, dealer.getsockopt(_EVENTS)) & _IN]
+            if not ready:
                 return
 
 
@@ -216,30 +223,32 @@ class Fleet:
         arrived: list[object] = []
         for member in self.members:
             member.submit(shard_map(), arrived.append)
-        self.turn(self.members)
+        self.turn_all()
         while len(arrived) < len(self.members):
-            self.turn(self.woken())
+            self.turn()
         failed = [result for result in arrived if isinstance(result, ZkvError)]
         if failed:
             raise Unavailable(f"{len(failed)} of {len(self.members)} clients could not connect: {failed[0]}")
 
-    def woken(self) -> Iterable[Member]:
-        """Sleep until some member has something to do; returns those that may."""
-        woken = {key.data: None for key, _ in self._selector.select(_TICK_S)}
+    def turn(self) -> None:
+        """Sleep until some member has something to do, and let it."""
+        woken: dict[Member, list[Socket]] = {}
+        for key, _ in self._selector.select(_TICK_S):
+            member, source = key.data
+            woken.setdefault(member, []).append(source)
+        for member, ready in woken.items():
+            self._let(member, ready)
         now = time.perf_counter()
         if now >= self._tick_at:
             self._tick_at = now + _TICK_S
             self._ticked = (self._ticked + 1) % _TICKS
-            woken |= dict.fromkeys(self.members[self._ticked :: _TICKS])
-        return woken
+            for member in self.members[self._ticked :: _TICKS]:
+                self._let(member, member.turns.readable())
 
-    def turn(self, members: Iterable[Member]) -> None:
-        """One turn of each of these."""
-        for member in members:
-            member.turn()
-            if member.generation != member.turns.generation:
-                self._follow(member)
-                member.turn()
+    def turn_all(self) -> None:
+        """A turn of every member, for what was submitted."""
+        for member in self.members:
+            self._let(member, member.turns.readable())
 
     def close(self) -> None:
         """Close every client."""
@@ -247,10 +256,20 @@ class Fleet:
         for member in self.members:
             member.turns.close(clean=False)
 
+    def _let(self, member: Member, ready: list[Socket]) -> None:
+        member.turn(ready)
+        if member.generation != member.turns.generation:
+            self._follow(member)
+            member.turn(member.turns.readable())
+
     def _follow(self, member: Member) -> None:
         for number in member.registered:
             self._selector.unregister(number)
+        sources = member.turns.sources()
         member.generation = member.turns.generation
-        member.registered = [cast(int, source.getsockopt(zmq.FD)) for source in member.turns.sources()]
-        for number in member.registered:
-            self._selector.register(number, selectors.EVENT_READ, member)
+        member.dealers = [source for source in sources if source.socket_type == zmq.DEALER]
+        member.registered = []
+        for source in sources:
+            number = cast(int, source.getsockopt(zmq.FD))
+            self._selector.register(number, selectors.EVENT_READ, (member, source))
+            member.registered.append(number)

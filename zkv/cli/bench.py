@@ -12,8 +12,10 @@ from zkv.bench import ceiling as bare
 from zkv.bench.compare import fields_of, in_turns
 from zkv.bench.load import Result, loaded_table
 from zkv.bench.plan import OPEN_LOOP_IN_FLIGHT, Plan, Shell, Workload
+from zkv.cli import bench_goals
 from zkv.cli import options as o
 from zkv.cli.render import note, print_json
+from zkv.testing.cluster import Cluster
 
 app = typer.Typer()
 
@@ -163,8 +165,6 @@ def cluster_for(address: str, *, own: bool) -> Iterator[str]:
     if not own:
         yield address
         return
-    from zkv.testing.cluster import Cluster  # starts processes: only for this option
-
     with Cluster() as cluster:
         note(f"a cluster of three nodes in {cluster.data}, at {cluster.address}")
         yield cluster.address
@@ -205,3 +205,7 @@ def _show(found: Mapping[str, object], *, as_json: bool) -> None:
     errors = found["errors"]
     if isinstance(errors, dict) and errors:
         print("        errors   " + "   ".join(f"{error} {count:,}" for error, count in errors.items()), flush=True)
+
+
+for _command in (bench_goals.table, bench_goals.growth, bench_goals.sustained):
+    app.command()(_command)

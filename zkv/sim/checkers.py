@@ -4,7 +4,8 @@ Checked as it runs: one leader a term (election safety); one entry for an index 
 matching); a new leader holds what was committed before (leader completeness); one entry applied at an index (state
 machine safety), and only one that a leader has committed; what a leader commits, and so whatever is acknowledged, is on
 the disks of a majority; one lease holder, which no later term's commit has overtaken; one entry and one membership for
-each epoch; each operation applied once (`once`); no gap in anybody's map (`map_checker`). At the end: replicas agree
+each epoch; each operation applied once (`once`); no group has fewer voters than it
+began with; no gap in anybody's map (`map_checker`). At the end: replicas agree
 byte for byte, and so do maps.
 
 Not checked here: what clients saw (`linear`), and entries whose payload differs only where CRC-32 does not.
@@ -45,6 +46,7 @@ class _Seen:
 class _Group:
     """One shard's truth so far."""
 
+    voters: int  # that it began with; it passes through more, never through fewer (rule 11)
     leaders: dict[int, ReplicaId] = field(default_factory=dict)  # by term
     entries: dict[tuple[int, int], tuple[int, int, int]] = field(default_factory=dict)  # index, term -> content
     applied: dict[int, int] = field(default_factory=dict)  # index -> term
@@ -98,7 +100,11 @@ class Checkers:
 
     def _look(self, process: SimNode, hosted: Hosted[ShardMachine], seen: _Seen) -> None:
         replica = hosted.replica
-        group = self._groups.setdefault(hosted.shard, _Group())
+        group = self._groups.setdefault(hosted.shard, _Group(len(replica.membership.voters)))
+        fewest = (
+            f"shard {hosted.shard}: {process.name} counts {len(replica.membership.voters)} voters of {group.voters}"
+        )
+        self._check(not replica.membership.version or len(replica.membership.voters) >= group.voters, fewest)
         term, role, committed, applied, last = seen.facts
         self._check(replica.term >= term, f"{process.name}: the term of {hosted.shard} fell to {replica.term}")
         if replica.last != last or replica.term != term:
@@ -118,20 +124,19 @@ class Checkers:
             self._check_epoch(process, hosted, group)
 
     def _check_lease(self, process: SimNode, hosted: Hosted[ShardMachine]) -> None:
-        """Who answers by a lease is alone in that, and not overtaken as of the clock reading that its turn went by."""
+        """Who answers by a lease is alone in that, and not overtaken as of the turn's reading and its last request."""
         replica, group = hosted.replica, self._groups[hosted.shard]
         if (len(group.leading) == 1 and group.latest_commit <= replica.term) or not replica.holds_lease():
             return
         for name, (starts, other) in group.leading.items():
             rival = self._nodes[name]
             alive = rival.alive and rival.starts == starts and other is not replica
-            both = (
-                f"shard {hosted.shard}: {process.name} and {name} hold a lease, of terms {replica.term}, {other.term}"
-            )
+            both = f"shard {hosted.shard}: leases of {process.name} (term {replica.term}) and {name} ({other.term})"
             holders = alive and _holds_lease_now(process, replica) and _holds_lease_now(rival, other)
             self._check(not holders, both)
         commits = group.first_commits
-        later = [term for term, at_us in commits.items() if term > replica.term and at_us < process.read_us]
+        as_of_us = max(process.read_us, process.drained_us)
+        later = [term for term, at_us in commits.items() if term > replica.term and at_us < as_of_us]
         what = f"shard {hosted.shard}: {process.name} holds a lease of term {replica.term}, overtaken by terms {later}"
         self._check(not later, what)
 

@@ -227,7 +227,8 @@ class Store:
             self._checkpoint(host, self._points)
         elif self.log.bytes_since_checkpoint >= self.checkpoint_bytes:
             self._points = host.points()
-            self._world.after(self._speed.draw_us(self._rng), self._flush_engine)
+            mark = self.engine.mark
+            self._world.after(self._speed.draw_us(self._rng), lambda: self._flush_engine(mark))
         elif not self._vouched and now_ms - self._flushed_ms >= _VOUCH_MS:
             self._vouched = True
             self._submit(Kind.VOUCH, _NOTHING)
@@ -266,6 +267,11 @@ class Store:
         self.engine.flush()
 
     @property
+    def writing(self) -> bool:
+        """Whether a batch is on its way to the disk."""
+        return self._in_flight and not self._dead
+
+    @property
     def _in_flight(self) -> bool:
         return self._found_full is not None or any(job.kind is Kind.BATCH for job in self._jobs)
 
@@ -274,9 +280,10 @@ class Store:
             self._points, self._engine_flushed = None, False
             self._submit(Kind.CHECKPOINT, host.checkpoint(points))
 
-    def _flush_engine(self) -> None:
+    def _flush_engine(self, mark: int) -> None:
+        """It covers what the engine held when it began, and no more."""
         if not self._dead:
-            self.engine.flush()
+            self.engine.flush_to(mark)
             self._engine_flushed = True
             self._wake()
 

@@ -35,6 +35,7 @@ class Ploys:
             (self._shun, 2_500),
             (self._usurp, 2_500),
             (self._deaf_handover, 1_000),
+            (self._rash_news, 1_500),
             (self._late_order, 3_000),
             (self._lonely_tail, 2_500),
             (self._short_tail, 2_500),
@@ -149,6 +150,26 @@ class Ploys:
         self._later(self._rng.choice([1, 2, 4, 10, 30]), lambda: self._network.cut(links, "drop"))
         self._later(self._rng.choice([500, 900]), lambda: self._network.mend(links))
         return f"hand shard {shard} over from {node.name} to {target.node}, then deafen {node.name}"
+
+    def _rash_news(self, node: SimNode, shard: ShardId) -> str:
+        """A leader hands over; the coordinator loses power while that news is on its way to its disk."""
+        coordinator = self._cluster.coordinator
+        voters = [one for one in node.node.host.hosted[shard].replica.membership.voters if one.node != node.name]
+        if not voters or not coordinator.alive:
+            return ""
+        target: Member = self._rng.choice(voters)
+        node.deliver(Arrival(REPLIES, b"", codec.encode(TransferLeader(shard, target.replica))))
+
+        def returns() -> None:
+            if not coordinator.alive:
+                coordinator.start()
+
+        def loses_power() -> None:
+            coordinator.kill(power=True)
+            self._later(200, returns)
+
+        self._when(lambda: coordinator.alive and coordinator.store.writing, loses_power, within_ms=1_000)
+        return f"hand shard {shard} over from {node.name} to {target.node}; the coordinator dies while it writes that"
 
     def _late_order(self, node: SimNode, shard: ShardId) -> str:
         """A leader dies with its order to take over under way. It comes when another leads, whom nobody hears then."""

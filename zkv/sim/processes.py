@@ -46,6 +46,7 @@ class Process:
         self.starts = 0
         self.turns = 0
         self.read_us = 0  # true time of the clock reading that the last turn goes by
+        self.drained_us = 0  # and when it received its last message
         self._rng = world.rng(f"process {name}")
         self._inbox: list[Arrival] = []
         self._held: tuple[list[Arrival] | None, int | None] | None = None  # of a turn that was paused in the middle
@@ -136,6 +137,7 @@ class Process:
             self._turn(self._drain(), self._read_clock())
 
     def _drain(self) -> list[Arrival]:
+        self.drained_us = self.world.now_us
         arrivals, self._inbox = self._inbox, []
         return arrivals
 

@@ -18,6 +18,7 @@ class MemoryEngine:
         self._rows: dict[bytes, bytes] = {}
         self._keys: list[bytes] = []
         self._undo: list[Changes] = []
+        self._calls = 0  # of `apply` and `drop`, ever
 
     def get(self, key: bytes) -> bytes | None:
         return self._rows.get(key)
@@ -30,6 +31,7 @@ class MemoryEngine:
         return _give([(key, rows[key]) for key in keys])
 
     def apply(self, changes: Changes) -> None:
+        self._calls += 1
         self._undo.append({key: self._rows.get(key) for key in changes})
         self._set(changes)
 
@@ -39,6 +41,15 @@ class MemoryEngine:
 
     def flush(self) -> None:
         self._undo.clear()
+
+    @property
+    def mark(self) -> int:
+        """This moment, for `flush_to`."""
+        return self._calls
+
+    def flush_to(self, mark: int) -> None:
+        """A flush that began at `mark` has ended: what came after it is not covered."""
+        del self._undo[: max(0, mark - self._calls + len(self._undo))]
 
     def size_bytes(self) -> int:
         return sum(len(key) + len(value) for key, value in self._rows.items())

@@ -4,17 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from zkv.bench.load import Result
-from zkv.errors import InvalidRequest
 
 
 def draw(results: list[Result], path: Path) -> None:
-    """Write a picture (PNG, SVG, PDF by its suffix). Raises InvalidRequest where matplotlib is not installed."""
-    try:
-        # Loaded here because it takes a second, and only pictures need it.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InvalidRequest(f"--plot needs matplotlib: pip install 'zkv[plot]' ({error})") from error
+    """Write a picture (PNG, SVG, PDF by its suffix)."""
+    # Loaded here because it takes a second, and only pictures need it.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 10), layout="constrained")
     FigureCanvasAgg(figure)
     quantiles, rates, latencies = figure.subplots(3, 1)

@@ -71,7 +71,7 @@ OwnOption = Annotated[
     bool, typer.Option("--own-cluster", help="Start a cluster of three nodes for it, on this machine.")
 ]
 PlotOption = Annotated[
-    Path | None, typer.Option("--plot", metavar="FILE", help="Draw latency and throughput over time (needs zkv[plot]).")
+    Path | None, typer.Option("--plot", metavar="FILE", help="Draw latency and throughput over time.")
 ]
 
 _OUTSTANDING = 64

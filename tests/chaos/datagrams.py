@@ -7,6 +7,7 @@ on stdout for each that arrives. `ear` and `mouth` are the two roles of the proc
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from zkv.chaos import isolation
 from zkv.chaos.namespaces import Namespaces
@@ -35,21 +36,22 @@ def main() -> None:
     assert network.slow("node1") != ""
     network.heal()
     all_speak(network, "after")
+    speak(network, CLIENTS, NAMES, "over")
     for name, ear in ears.items():
-        speak(network, CLIENTS, name, "over")
         for line in ear.communicate(timeout=60)[0].splitlines():
             show(f"{name} heard {line}")
     network.close()
 
 
 def all_speak(network: Namespaces, when: str) -> None:
-    for source, target in LINKS:
-        speak(network, source, target, f"{source} {when}")
+    for source in (CLIENTS, *NAMES):
+        targets = [target for speaker, target in LINKS if speaker == source]
+        speak(network, source, targets, f"{source} {when}")
 
 
-def speak(network: Namespaces, source: str, target: str, words: str) -> None:
-    host = network.places[target].listen.partition(":")[0]
-    assert start(network, source, "mouth", host, words).wait() == 0
+def speak(network: Namespaces, source: str, targets: Sequence[str], words: str) -> None:
+    hosts = [network.places[target].listen.partition(":")[0] for target in targets]
+    assert start(network, source, "mouth", words, *hosts).wait() == 0
 
 
 def start(network: Namespaces, name: str, *words: str) -> "subprocess.Popen[str]":
@@ -67,9 +69,10 @@ def ear() -> None:
             show(words.decode())
 
 
-def mouth(host: str, words: str) -> None:
+def mouth(words: str, *hosts: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as said:
-        said.sendto(words.encode(), (host, _PORT))
+        for host in hosts:
+            said.sendto(words.encode(), (host, _PORT))
 
 
 def show(line: str) -> None:

@@ -67,11 +67,12 @@ class Cluster:
         self.data = Path(tempfile.mkdtemp(prefix="zkv-cluster-") if data is None else data).absolute()
         self.data.mkdir(parents=True, exist_ok=True)
         self.names = [COORDINATOR, *(f"node{number}" for number in range(1, nodes + 1))]
-        self._claimed = ClaimedPorts(nodes + 2)
-        publish, *usual = [f"127.0.0.1:{port}" for port in self._claimed.ports]
         self._places = {name: (places or {}).get(name, Place()) for name in self.names}
-        self._publish = self._places[COORDINATOR].publish or publish
-        self._address = {name: self._places[name].listen or port for name, port in zip(self.names, usual, strict=True)}
+        told = [self._places[COORDINATOR].publish, *(self._places[name].listen for name in self.names)]
+        self._claimed = ClaimedPorts(told.count(""))
+        free = iter(self._claimed.ports)
+        self._publish, *addresses = [address or f"127.0.0.1:{next(free)}" for address in told]
+        self._address = dict(zip(self.names, addresses, strict=True))
         self._options = options or {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._paused: set[str] = set()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import zkv
+from tests.cluster.hole import Hole
 from tests.cluster.load import CheckedLoad
 from tests.cluster.supervised import ROOT, Supervised, ill
 from tests.cluster.waits import wait_until
@@ -177,3 +178,22 @@ def test_a_disk_without_a_byte_left_costs_nothing_that_was_acknowledged(small_di
             cluster.start("node2")
             cluster.wait_until_whole()
             assert node.stop() == 0
+
+
+def test_links_that_take_everything_and_deliver_nothing_are_connected_anew(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.wait_until_whole()
+    cluster.kill("node1")
+    with Hole(cluster.address_of("node1")) as hole:
+        words = [*cluster.command("node1"), "--advertise", hole.address]
+        with Supervised("node1", words, tmp_path / "log") as node:
+            node.wait_until_said("node node1 serves")
+            cluster.wait_until_whole()
+            assert hole.swallow() >= 2, "the other two have come to node1 through the hole"
+            with cluster.client(timeout_s=20.0) as client:
+                client.mput({b"hole-%d" % number: b"v" for number in range(100)})
+            cluster.wait_until_whole(within_s=30.0)
+            for name in ("node2", "node3"):
+                assert "the link to node1 is silent and is connected anew" in cluster.log(name)
+            assert node.stop() == 0
+    cluster.start("node1")
+    cluster.wait_until_whole()

@@ -61,15 +61,24 @@ FRAMES: list[tuple[Decode, Message, str]] = [
     ),
     (
         codec.decode_to_node,
-        Peers(7, NodeId("n1"), 11, (APPEND, VoteRequest(ShardId(1), ReplicaId(2), ReplicaId(3), 4, 5, 4, True, False))),
-        "9503"
+        Peers(
+            7,
+            NodeId("n1"),
+            11,
+            (APPEND, VoteRequest(ShardId(1), ReplicaId(2), ReplicaId(3), 4, 5, 4, True, False)),
+            1,
+            9,
+            (3, 4),
+        ),
+        "9803"
         + "07a26e310b92"
         + "9b14010203040504050"
         + "9ff"
         + "91940406"
         + "01c4077061796c6f6164"
         + "99160102030405"
-        + "04c3c2",
+        + "04c3c2"
+        + "0109920304",
     ),
     (
         codec.decode_to_client,

@@ -17,6 +17,7 @@ from zkv import limits
 from zkv.core.cluster.frames import Answers, Peers
 from zkv.core.message import Message
 from zkv.core.node.host import LostState
+from zkv.core.node.links import SNAPSHOTS
 from zkv.core.node.node import Node, Turn
 from zkv.core.node.registration import Identity
 from zkv.core.raft.ready import Timing
@@ -57,8 +58,9 @@ class NodeProcess:
         address = settings.advertise or settings.listen
         identity = Identity(NodeId(settings.id), folder.incarnation, address, settings.zone, settings.weight)
         self.node = Node(identity, folder.cluster, self.store.engine, SystemRandom(), Timing())
-        self.peers = PeerLinks(self.context, identity.node)
-        self.link = CoordinatorLink(self.context, settings.join)
+        self.peers = PeerLinks(self.context, identity.node, self.node.links)
+        self._poller = zmq.Poller()
+        self.link = CoordinatorLink(self.context, settings.join, self._poller)
         self.gauges = Gauges(self.node.service, self.store)
         self.node.gauges = self.gauges.figures
         self.bad_frames = 0
@@ -66,8 +68,7 @@ class NodeProcess:
         self._map_version = (-1, -1)
         self._stopping_since: int | None = None
         self._again = False
-        self._poller = zmq.Poller()
-        for source in (self.router, self.store.flusher, *self.link.sockets()):
+        for source in (self.router, self.store.flusher):
             self._poller.register(source, zmq.POLLIN)
 
     def run(self) -> None:
@@ -111,6 +112,8 @@ class NodeProcess:
             self._do(node.turn(), now)
         self.store.tend(node.host, now, idle=not ready)
         node.service.disk_full = self.store.full
+        for line in self.peers.tend(node.cluster, node.host.now_ms) + self.link.tend():
+            log.info("%s", line)
         self.gauges.tend(now)
         if not ready and not self._again:
             self._again = node.idle()
@@ -118,12 +121,12 @@ class NodeProcess:
     def _do(self, turn: Turn, now: int) -> None:
         effects, cluster = turn.effects, self.node.cluster
         for to, messages in effects.messages.items():
-            self.peers.send(cluster, to, messages)
+            self.peers.send(cluster, to, messages, self.node.host.now_ms)
         self.store.write(effects, now)
         for peer, message in turn.answers:
             self._answer(peer, message)
         for to, messages in effects.bulk.items():
-            self.peers.send(cluster, to, messages, bulk=True)
+            self.peers.send(cluster, to, messages, self.node.host.now_ms, lane=SNAPSHOTS)
         self.store.apply(effects)
         if effects.flush_engine:
             self.node.host.engine_flushed()
@@ -180,8 +183,7 @@ class NodeProcess:
             return
         self._map_version = (shard_map.incarnation, shard_map.version)
         self.peers.learn(self.node.addresses())
-        for source in self.link.follow(shard_map.publishers):
-            self._poller.register(source, zmq.POLLIN)
+        self.link.follow(shard_map.publishers)
         if self.node.cluster and not self.store.folder.cluster:
             self.store.folder.set_cluster(self.node.cluster)
 

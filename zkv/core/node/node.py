@@ -20,6 +20,7 @@ from zkv.core.message import Message
 from zkv.core.node.census import Census
 from zkv.core.node.contracts import RecoveredReplica
 from zkv.core.node.host import Effects, Host
+from zkv.core.node.links import LinkWatch
 from zkv.core.node.registration import Identity, Registration
 from zkv.core.node.service import Service
 from zkv.core.node.transfers import Transfers
@@ -78,6 +79,7 @@ class Node:
         self.service.attach(self.host)
         self.transfers = Transfers(self.host)
         self.registration = Registration(identity)
+        self.links = LinkWatch()
         self.census = Census(rows)
         self.counts: dict[str, int] = {}
         self.gauges: Callable[[], Mapping[str, object]] = dict  # what the shell knows
@@ -136,6 +138,7 @@ class Node:
         if frame.cluster != self.cluster or frame.incarnation != self.identity.incarnation:
             self.counts["peer frames for another"] = self.counts.get("peer frames for another", 0) + 1
             return
+        self.links.heard(frame, self.host.now_ms)
         for message in frame.messages:
             if isinstance(message, AppendRequest | AppendReply | VoteRequest | VoteReply | TimeoutNow):
                 self.host.step(message, frame.sender)

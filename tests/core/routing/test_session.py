@@ -43,6 +43,10 @@ def test_a_new_session_is_born_after_the_floor_even_if_our_clock_is_behind() -> 
     assert born_after(floor, 6_000) == 6_000
 
 
+def test_a_floor_that_nothing_is_above_is_no_crash() -> None:
+    assert client_id(born_after(b"\xff" * 6, 4_000), Random(1))[:6] == b"\xff" * 6
+
+
 def test_a_session_that_expired_earlier_does_not_end_the_one_that_followed_it() -> None:
     sessions = Sessions(Random(1), 1_000, 0)
     first = sessions.current

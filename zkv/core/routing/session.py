@@ -11,6 +11,7 @@ from zkv.core.raft.ready import Rng
 from zkv.ids import ClientId
 
 BIRTH_BYTES = 6
+_BIRTH_MAX = (1 << 8 * BIRTH_BYTES) - 1
 
 
 class Run:
@@ -62,8 +63,12 @@ def client_id(birth_ms: int, rng: Rng) -> ClientId:
 
 
 def born_after(floor: bytes, wall_ms: int) -> int:
-    """A birth that a shard with this floor accepts: now, or just above the floor where clocks disagree."""
-    return max(wall_ms, int.from_bytes(floor[:BIRTH_BYTES], "big") + 1)
+    """A birth that a shard with this floor accepts: now, or just above the floor where clocks disagree.
+
+    Nothing is above a floor of all ones (somebody sent, and got evicted, an id that no client makes): then none is
+    accepted, and the request ends with its typed error.
+    """
+    return min(max(wall_ms, int.from_bytes(floor[:BIRTH_BYTES], "big") + 1), _BIRTH_MAX)
 
 
 class Sessions:

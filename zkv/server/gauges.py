@@ -17,10 +17,11 @@ class Gauges:
     """A node's. Counts are since the process began; rates are of the last whole second or so.
 
     `received` and `answered` are the messages that its socket for clients and peers took and gave: summed over all
-    nodes, each message between clients and nodes, and between nodes, is counted once.
+    nodes, each message between clients and nodes, and between nodes, is counted once. `bad_frames` were no message.
     """
 
     def __init__(self, service: Service, store: Store) -> None:
+        self.bad_frames = 0
         self.received = 0
         self.received_bytes = 0
         self.answered = 0
@@ -51,6 +52,7 @@ class Gauges:
             "flushes": self._store.flushes,
             "flushed_bytes": self._store.log.position,
             "disk_full": self._store.full,
+            "bad_frames": self.bad_frames,
             "received": self.received,
             "received_bytes": self.received_bytes,
             "answered": self.answered,

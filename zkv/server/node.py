@@ -63,7 +63,6 @@ class NodeProcess:
         self.link = CoordinatorLink(self.context, settings.join, self._poller)
         self.gauges = Gauges(self.node.service, self.store)
         self.node.gauges = self.gauges.figures
-        self.bad_frames = 0
         self.unread_answers = 0
         self._map_version = (-1, -1)
         self._stopping_since: int | None = None
@@ -145,7 +144,7 @@ class NodeProcess:
         try:
             message = codec.decode_to_node(body)
         except BadFrame:
-            self.bad_frames += 1
+            self.gauges.bad_frames += 1
             return
         if isinstance(message, Peers):
             self.node.from_peer(message)
@@ -156,13 +155,13 @@ class NodeProcess:
         try:
             self.node.from_coordinator(codec.decode_from_coordinator(body))
         except BadFrame:
-            self.bad_frames += 1
+            self.gauges.bad_frames += 1
 
     def _hear(self, body: bytes) -> None:
         try:
             self.node.broadcast(codec.decode_broadcast(body))
         except BadFrame:
-            self.bad_frames += 1
+            self.gauges.bad_frames += 1
 
     def _answer(self, peer: bytes, message: Message) -> None:
         body = codec.encode(message)

@@ -1,0 +1,1 @@
+"""Bytes from anywhere: decoders fed with mutations, and live sockets fed with garbage."""

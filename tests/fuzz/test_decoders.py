@@ -3,6 +3,7 @@
 import tracemalloc
 
 import msgpack
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,33 +45,25 @@ def test_whatever_hypothesis_thinks_of(frame: bytes) -> None:
             continue
 
 
-def many(whole: Message, part: Message) -> bytes:
-    """The frame, whose last field is an empty array, with as many of the part there as the largest frame holds."""
-    head, item = codec.encode(whole), codec.encode(part)
-    assert head[-1:] == b"\x90"
-    count = (limits.FRAME_BYTES_MAX - len(head) - 4) // len(item)
-    return head[:-1] + b"\xdd" + count.to_bytes(4, "big") + item * count
+def stuffed(whole: Message, part: bytes) -> bytes:
+    """The frame, with as many of the part in its last empty array as the largest frame holds."""
+    before, _, after = codec.encode(whole).rpartition(b"\x90")
+    count = (limits.FRAME_BYTES_MAX - 2 * len(before) - 100) // len(part)
+    return before + b"\xdd" + count.to_bytes(4, "big") + part * count + after
 
 
-def rows_of_nothing() -> bytes:
-    """A snapshot's chunk of as many empty rows as the largest frame holds."""
-    chunk = codec.encode(SnapshotChunk(ReplicaId(1), ReplicaId(1), 1, 1, (), 1, True))
-    place, row = chunk.rindex(b"\x90"), b"\x93" + b"\xc4\x00" * 3
-    count = (limits.FRAME_BYTES_MAX - 100) // len(row)
-    rows = b"\xdd" + count.to_bytes(4, "big") + row * count
-    return codec.encode(Peers(7, NodeId("n1"), 1, ()))[:-1] + b"\x91" + chunk[:place] + rows + chunk[place + 1 :]
-
-
+PEERS = Peers(7, NodeId("n1"), 1, ())
+CHUNK = SnapshotChunk(ReplicaId(1), ReplicaId(1), 1, 1, (), 1, True)
+CREDIT = SnapshotCredit(ReplicaId(1), ReplicaId(1), 1, 1, 1)
+BEFORE, _, _ = codec.encode(PEERS).rpartition(b"\x90")
 LARGEST = {
-    "small messages": many(Peers(7, NodeId("n1"), 1, ()), SnapshotCredit(ReplicaId(1), ReplicaId(1), 1, 1, 1)),
-    "empty rows": rows_of_nothing(),
+    "small messages": stuffed(PEERS, codec.encode(CREDIT)),
+    "empty rows": stuffed(msgspec.structs.replace(PEERS, messages=(CHUNK,)), b"\x93" + b"\xc4\x00" * 3),
     "zeros": bytes(limits.FRAME_BYTES_MAX),
     "arrays in arrays": b"\x91" * limits.FRAME_BYTES_MAX,
     "maps in maps": b"\x81" * limits.FRAME_BYTES_MAX,
-    "an array that promises four billion items": codec.encode(Peers(7, NodeId("n1"), 1, ()))[:-1]
-    + b"\xdd"
-    + b"\xff" * 4,
-    "four gigabytes of bytes promised": codec.encode(Peers(7, NodeId("n1"), 1, ()))[:-1] + b"\xc6" + b"\xff" * 4,
+    "an array that promises four billion items": BEFORE + b"\xdd" + b"\xff" * 4,
+    "four gigabytes of bytes promised": BEFORE + b"\xc6" + b"\xff" * 4,
 }
 
 

@@ -151,6 +151,8 @@ class Service:
         queue.reads.append(WaitingRead(route, group, self._host.now_ms + group.budget_ms, ticket))
 
     def _read_stale(self, hosted: Hosted[ShardMachine], group: ReadGroup | ScanGroup, route: Route) -> bool:
+        if hosted.frozen:
+            return False  # a snapshot goes live: the old rows may be gone already, the new ones are not shown yet
         machine = hosted.machine
         fresh_ms = self._host.touch(hosted).fresh_as_of_ms()
         if machine is None or fresh_ms is None or group.range_version != machine.info.range_version:

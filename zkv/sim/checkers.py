@@ -63,15 +63,20 @@ class _Group:
 class Checkers:
     """All invariants of one run."""
 
-    def __init__(self, world: World, nodes: Iterable[SimNode]) -> None:
+    def __init__(self, world: World) -> None:
         self.leaders_elected = 0
         self._world = world
-        self._nodes = {node.name: node for node in nodes}
+        self._nodes: dict[str, SimNode] = {}
         self._groups: dict[ShardId, _Group] = {}
         self._seen: dict[tuple[str, int], dict[ReplicaId, _Seen]] = {}
         self._looked: dict[tuple[str, int], int] = {}  # the turn of the host up to which all was looked at
         self._once = AppliedOnce()
         self.maps = MapChecker()
+
+    def add(self, node: SimNode) -> None:
+        """One more node is to be looked at."""
+        self._nodes[node.name] = node
+        node.watch = lambda: self.after_turn(node)
 
     def after_turn(self, process: SimNode) -> None:
         """Look at a node that has just ended a turn."""

@@ -1,5 +1,6 @@
 """A simulated cluster: one coordinator, nodes, and whoever else is connected to the network."""
 
+from zkv.core.raft.ready import Timing
 from zkv.sim.disk import DiskSpeed, Folder
 from zkv.sim.network import CALM, Network
 from zkv.sim.processes import COORDINATOR, Machine, SimCoordinator, SimNode
@@ -11,18 +12,25 @@ _OFFSET_MS = 10_000_000_000  # clocks of different machines have nothing in comm
 class Cluster:
     """Everything that runs, and what it runs on."""
 
-    def __init__(self, world: World, *, nodes: int, disk: DiskSpeed, drift: float) -> None:
+    def __init__(self, world: World, *, nodes: int, disk: DiskSpeed, drift: float, timing: Timing) -> None:
         self.world = world
         self.network = Network(world, CALM)
         self.clients: list[str] = []
         self._rng = world.rng("cluster")
         self._drift = drift
         self._disk = disk
+        self._timing = timing
         self.coordinator = SimCoordinator(world, self.network, self.clock(COORDINATOR), self._machine(), self.audience)
-        self.nodes = [
-            SimNode(world, self.network, f"node{number}", self.clock(f"node{number}"), self._machine(), zone="")
-            for number in range(1, nodes + 1)
-        ]
+        self.nodes: list[SimNode] = []
+        for _ in range(nodes):
+            self.add_node()
+
+    def add_node(self) -> SimNode:
+        """One more node, with an empty folder; it is not started yet."""
+        name = f"node{len(self.nodes) + 1}"
+        node = SimNode(self.world, self.network, name, self.clock(name), self._machine(), zone="")
+        self.nodes.append(node)
+        return node
 
     def start(self) -> None:
         """Start every process."""
@@ -82,4 +90,4 @@ class Cluster:
 
     def _machine(self) -> Machine:
         disk = self._disk
-        return Machine(self._folder(), DiskSpeed(disk.flush_us, disk.hiccup, disk.hiccup_us))
+        return Machine(self._folder(), DiskSpeed(disk.flush_us, disk.hiccup, disk.hiccup_us), self._timing)

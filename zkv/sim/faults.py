@@ -16,6 +16,7 @@ from zkv.sim.processes import Process, SimNode
 from zkv.sim.swarm import Swarm
 from zkv.sim.world import MS, SECOND
 
+_NODES_MAX = 5
 _RESTART_US = 500 * MS
 _REVIVE_US = 10 * SECOND  # by then a node that was told to stop has stopped
 
@@ -23,7 +24,7 @@ _REVIVE_US = 10 * SECOND  # by then a node that was told to stop has stopped
 class Trouble:
     """Strikes a cluster from `start` until `stop`, and again from the next `start`. `skip`: strikes to leave out."""
 
-    def __init__(self, cluster: Cluster, swarm: Swarm, skip: tuple[str, ...]) -> None:
+    def __init__(self, cluster: Cluster, swarm: Swarm, skip: tuple[str, ...], join: Callable[[], SimNode]) -> None:
         self.strikes: list[str] = []  # each that had an effect: its kind and its number among those of the kind
         self._cluster = cluster
         self._world = cluster.world
@@ -34,6 +35,8 @@ class Trouble:
         self._rng = cluster.world.rng("trouble")  # of the strike under way
         self._revive_until_us = 0
         self._bout = 0  # which trouble this is: what an earlier one has left to do is void
+        self._join = join
+        self._gone: set[str] = set()  # who has left, until the trouble is over
         self._jumped_us: dict[str, int] = {}
         self._ploys = Ploys(cluster, self._later)
         self._strike: dict[str, Callable[[], str]] = {
@@ -52,6 +55,8 @@ class Trouble:
             "bad disk": self._harm_disk,
             "failed flush": self._fail_flush,
             "coordinator": self._kill_coordinator,
+            "join": self._join_node,
+            "leave": self._leave,
             "clock jump": self._jump_clock,
             "clock leap": self._leap_clock,
             "ploys": lambda: self._ploys.play(self._rng),
@@ -79,6 +84,7 @@ class Trouble:
             node.machine.speed.flush_us = min(node.machine.speed.flush_us, 5_000)
             folder = node.machine.folder
             folder.low = folder.disk.full = folder.disk.failing = False
+        self._gone.clear()
         self._revive_until_us = self._world.now_us + _REVIVE_US
         self._revive(self._bout)
 
@@ -190,13 +196,26 @@ class Trouble:
 
     def _start(self, node: SimNode) -> None:
         """What a restarter does; and its operator, who moves a folder away on which nothing starts any more."""
-        if node.alive:
+        if node.alive or node.name in self._gone:
             return
         if node.broken:
             self._cluster.empty_folder(node)
         node.start()
         if not node.alive:
             self._later(_RESTART_US, lambda: self._start(node))
+
+    def _join_node(self) -> str:
+        """One more node registers."""
+        return self._join().name if len(self._cluster.nodes) < _NODES_MAX else ""
+
+    def _leave(self) -> str:
+        """One node stops for as long as the trouble lasts: it is called down, and the others go on."""
+        if self._gone or len(self._cluster.alive()) < len(self._cluster.nodes):
+            return ""
+        node = self._rng.choice(self._cluster.nodes)
+        self._gone.add(node.name)
+        node.stop()
+        return node.name
 
     # Clocks
 
@@ -212,7 +231,8 @@ class Trouble:
     def _leap_clock(self) -> str:
         """Beyond that, where it shows: back by anything, or on by more than half an election timeout."""
         process = self._rng.choice(self._clocked())
-        size_ms = self._rng.choice([limits.ELECTION_MS_MIN // 2, 1_000, 5_000]) + self._rng.randrange(20, 200)
+        least_ms = self._swarm.timing.election_ms_min // 2
+        size_ms = self._rng.choice([least_ms, 1_500, 5_000]) + self._rng.randrange(20, 200)
         if process.paused or not process.alive:
             return ""
         return self._move_clock(process, size_ms if self._rng.random() < 0.5 else -size_ms)

@@ -157,10 +157,11 @@ class Process:
 
 @dataclass(slots=True)
 class Machine:
-    """Where a process runs: its disk. `lost`: the disks that it had before."""
+    """Where a process runs: its disk, and the timing that it was set up with. `lost`: the disks that it had before."""
 
     folder: Folder
     speed: DiskSpeed
+    timing: Timing
     lost: list[Folder] = field(default_factory=list)
 
 
@@ -184,7 +185,7 @@ class SimNode(Process):
         identity = Identity(NodeId(self.name), folder.incarnation, self.address, self.zone, 1.0)
         try:
             self.store = open_store(self, self.machine, rng_of(rng), self._disk_failed)
-            self.node = Node(identity, folder.cluster, self.store.engine, rng, Timing())
+            self.node = Node(identity, folder.cluster, self.store.engine, rng, self.machine.timing)
             self.node.load(self.store.recovered, self.clock.now_ms())
         except DiskFull as error:
             self._refuse(str(error), broken=False)
@@ -330,7 +331,7 @@ class SimCoordinator(Process):
             member_of(self.name, folder.incarnation),
             self.store.engine,
             rng,
-            Timing(),
+            self.machine.timing,
             coordinators=(self.name,),
             publishers=(self.name,),
         )

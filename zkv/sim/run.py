@@ -16,7 +16,7 @@ from zkv.sim.client import SimClient
 from zkv.sim.cluster import Cluster
 from zkv.sim.faults import Trouble
 from zkv.sim.plan import Plan
-from zkv.sim.processes import COORDINATOR, Process
+from zkv.sim.processes import COORDINATOR, Process, SimNode
 from zkv.sim.report import Report
 from zkv.sim.swarm import draw, squeezed
 from zkv.sim.workload import TABLES, Load, final_reads
@@ -46,21 +46,31 @@ class Run:
         self.world = World(seed, story=story)
         self._plan = plan
         self.swarm = draw(self.world.rng, plan.without)
-        self.cluster = Cluster(self.world, nodes=_NODES, disk=self.swarm.disk, drift=self.swarm.drift)
-        self._processes: dict[str, Process] = {COORDINATOR: self.cluster.coordinator}
-        self._processes.update((node.name, node) for node in self.cluster.nodes)
-        self.checkers = Checkers(self.world, self.cluster.nodes)
-        self._watch_turns()
+        swarm = self.swarm
+        self.cluster = Cluster(self.world, nodes=_NODES, disk=swarm.disk, drift=swarm.drift, timing=swarm.timing)
+        coordinator = self.cluster.coordinator
+        self._processes: dict[str, Process] = {COORDINATOR: coordinator}
+        self.checkers = Checkers(self.world)
+        coordinator.watch = lambda: self.checkers.maps.coordinator(coordinator.core.state.map)
+        for node in self.cluster.nodes:
+            self._know(node)
         self.recorder = Recorder()
         self.clients: list[SimClient] = []
         self.loads: list[Load] = []
-        self.trouble = Trouble(self.cluster, self.swarm, plan.skip)
+        self.trouble = Trouble(self.cluster, self.swarm, plan.skip, self._join)
 
-    def _watch_turns(self) -> None:
-        for node in self.cluster.nodes:
-            node.watch = partial(self.checkers.after_turn, node)
-        coordinator = self.cluster.coordinator
-        coordinator.watch = lambda: self.checkers.maps.coordinator(coordinator.core.state.map)
+    def _know(self, node: SimNode) -> None:
+        self._processes[node.name] = node
+        self.checkers.add(node)
+
+    def _join(self) -> SimNode:
+        """A node that nobody knows yet starts, and registers."""
+        node = self.cluster.add_node()
+        self._know(node)
+        for client in self.clients:
+            node.meet(client.wake)
+        node.start()
+        return node
 
     def go(self) -> None:
         """All of it. Raises Violation, or whatever the cores raise."""

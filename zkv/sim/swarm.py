@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from zkv import limits
+from zkv.core.raft.ready import Timing
 from zkv.sim.disk import DiskSpeed
 from zkv.sim.network import Weather
 from zkv.sim.world import SECOND
@@ -32,14 +33,18 @@ STRIKING = (
     "coordinator",
     "clock jump",
     "clock leap",
+    "join",
+    "leave",
     "ploys",
 )
 WEATHER = ("squeeze", "loss", "doubles", "reorder", "drift")
 KINDS = STRIKING + WEATHER
+_TIMINGS = ((limits.HEARTBEAT_MS, limits.ELECTION_MS_MIN, limits.LEASE_MS), (300, 1_800, 1_500))
 _AIMED = 0.3  # of the seeds use ploys alone, which need a cluster that is well to begin with
 _RARELY = {
     "kill all": 4,
     "lost disk": 3,
+    "leave": 3,
     "bad disk": 3,
     "failed flush": 3,
 }  # so many times as long from strike to strike
@@ -62,6 +67,7 @@ class Swarm:
     weather: Weather
     disk: DiskSpeed
     drift: float  # clocks run at 1 - drift to 1 + drift
+    timing: Timing  # of every replica
     limits: dict[str, int]  # of `zkv.limits`, made so small that they are met
     every_us: dict[str, int]
 
@@ -72,7 +78,8 @@ class Swarm:
         network = f"{weather.latency_us} us + {weather.jitter_us} us, {order}"
         losses = f"{weather.loss:.0%} lost, {weather.doubled:.0%} doubled"
         squeezed = ", ".join(f"{name} {value}" for name, value in self.limits.items()) or "usual limits"
-        return f"network {network}, {losses}; drift {self.drift:.2%}; flush {self.disk.flush_us} us; {squeezed}"
+        pace = f"heartbeats every {self.timing.heartbeat_ms} ms; flush {self.disk.flush_us} us"
+        return f"network {network}, {losses}; drift {self.drift:.2%}; {pace}; {squeezed}"
 
 
 def draw(rng: Callable[[str], Random], without: tuple[str, ...]) -> Swarm:
@@ -94,6 +101,7 @@ def draw(rng: Callable[[str], Random], without: tuple[str, ...]) -> Swarm:
         DiskSpeed(flush_us=rng("disk").choice([100, 700, 5_000, 20_000])),
         # Two clocks may differ by LEASE_DRIFT_MS over LEASE_MS, 10 %.
         0.04 if "drift" in kinds else 0.0001,
+        Timing(*rng("timing").choice(_TIMINGS)),
         squeezed if "squeeze" in kinds else {},
         every_us,
     )

@@ -2,6 +2,7 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
+_SCENARIOS = "tests/scenarios/test_scenarios.py"
 _FOLLOWER = "zkv/core/cluster/follower.py"
 _MAPSTATE = "zkv/core/cluster/mapstate.py"
 _RECOVERY = "zkv/core/routing/recovery.py"
@@ -28,12 +29,18 @@ MAP = (
             ),
             Edit(_MAPSTATE, "if delta.version != self.version + 1:", "if delta.version <= self.version:"),
         ),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="a snapshot must be older than a change that was heard before it was asked for",
     ),
     Mutant(
         "a beacon shows no gap",
         "25",
         "a lost last change is never noticed",
         (Edit(_FOLLOWER, "if beacon.version > self._newest():", "if False:"),),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="leaders change after the last fault, and the next change shows the gap, too",
     ),
     Mutant(
         "an old snapshot turns the map back",
@@ -60,6 +67,7 @@ MAP = (
                 "        return [encode(self._proposed)] if self._proposed is not None else []",
             ),
         ),
+        tests=("tests/core/cluster/test_coordinator.py",),
     ),
     Mutant(
         "an old leader's news is taken",
@@ -89,6 +97,12 @@ MAP = (
                 "",
             ),
         ),
+        seeds=0,
+        tests=(
+            _SCENARIOS,
+            "tests/core/cluster/test_coordinator.py",
+        ),
+        why="harmless by itself: the map keeps the newer of the two (`kept`)",
     ),
     Mutant(
         "a lost replica's id is used again",
@@ -168,6 +182,9 @@ ROUTING = (
                 "if False:  # it has been sent again since",
             ),
         ),
+        seeds=0,
+        tests=("tests/core/routing/test_retry.py",),
+        why="it miscounts attempts, which only makes an unknown effect look like one",
     ),
     Mutant(
         "the lowest awaited number runs ahead",
@@ -180,6 +197,12 @@ ROUTING = (
                 "return self._next",
             ),
         ),
+        seeds=0,
+        tests=(
+            "tests/core/routing/test_session.py",
+            _SCENARIOS,
+        ),
+        why="a retry is refused with effect unknown: no wrong answer, only a worse one",
     ),
     Mutant(
         "a forwarded request is forwarded again",
@@ -192,6 +215,9 @@ ROUTING = (
                 "self._take(group, route, pass_on=True)",
             ),
         ),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="no wrong answer, only a longer way",
     ),
     Mutant(
         "a leader that changed is not followed",
@@ -204,6 +230,12 @@ ROUTING = (
                 "        if False:",
             ),
         ),
+        seeds=0,
+        tests=(
+            "tests/core/routing/test_map.py",
+            _SCENARIOS,
+        ),
+        why="no wrong answer, only a later one",
     ),
 )
 
@@ -213,6 +245,7 @@ TURN = (
         "8",
         "a leader that was stopped in between judges its lease by the time before",
         (Edit("zkv/sim/processes.py", "CLOCK_AFTER_DRAIN = True", "CLOCK_AFTER_DRAIN = False"),),
+        seeds=80,
     ),
     Mutant(
         "clock read before the drain (in the node's shell)",

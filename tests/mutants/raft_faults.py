@@ -2,6 +2,7 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
+_SCENARIOS = "tests/scenarios/test_scenarios.py"
 _REPLICA = "zkv/core/raft/replica.py"
 _LEADING = "zkv/core/raft/leading.py"
 _ELECTIONS = "zkv/core/raft/elections.py"
@@ -27,6 +28,9 @@ VOTES = (
         "7",
         "two votes in one term, before and after a restart",
         (Edit(_ELECTIONS, "self.vote = hard_state.vote", "self.vote = NOBODY"),),
+        seeds=0,
+        tests=("tests/core/raft/test_elections.py",),
+        why="the second request in that term would have to come an election timeout after the restart (rule 9)",
     ),
     Mutant(
         "vote right after restart",
@@ -39,12 +43,14 @@ VOTES = (
                 "self.heard_ms = NEVER_MS",
             ),
         ),
+        seeds=80,
     ),
     Mutant(
         "vote while a leader is heard",
         "9",
         "the lease of a living leader is overtaken",
         (Edit(_REPLICA, "if not request.ordered and (", "if False and ("),),
+        seeds=80,
     ),
     Mutant(
         "vote for a shorter log",
@@ -69,6 +75,9 @@ VOTES = (
                 "self._send(request, to=self._out.messages)",
             ),
         ),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="two campaigns of one replica in one term, a crash between them, and a vote that comes between",
     ),
     Mutant(
         "late TimeoutNow obeyed",
@@ -82,6 +91,9 @@ VOTES = (
                 "fits = True",
             ),
         ),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="the order must outlive its leader, and find another term's leader within its lease and cut off",
     ),
 )
 
@@ -136,6 +148,7 @@ LEASES = (
                 "now_ms < self.rounds.answered_sent_ms + 2 * self._timing.lease_ms",
             ),
         ),
+        seeds=80,
     ),
     Mutant(
         "lease before an own entry is applied",
@@ -172,6 +185,9 @@ LEASES = (
                 "return ReadTicket(self._name.term, self.rounds.current, ",
             ),
         ),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="one round trip of a leader that has lost its lease and does not know it",
     ),
     Mutant(
         "read-index below the term's first entry",
@@ -208,6 +224,12 @@ LEASES = (
                 "echo_ms = peer.stamp_ms",
             ),
         ),
+        seeds=0,
+        tests=(
+            "tests/core/raft/test_reads.py",
+            "tests/scenarios/test_raft_schedules.py",
+        ),
+        why="of three voters, whoever a deposed leader reaches has heard of the next: four and five show it",
     ),
 )
 
@@ -241,6 +263,9 @@ REPLICATION = (
                 "if index > self._log.committed:",
             ),
         ),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="an old entry and the new term's first travel in one append unless the old one is large",
     ),
     Mutant(
         "stale flush counted",
@@ -254,12 +279,21 @@ REPLICATION = (
             ),
             Edit(_ELECTIONS, "if term != self.term or term != self._handed_term:", "if term > self.term:"),
         ),
+        seeds=0,
+        tests=(
+            _SCENARIOS,
+            "tests/core/raft",
+        ),
+        why="a flush that outlasts an election, and a log that grows past it before it ends",
     ),
     Mutant(
         "engine ahead of the own flush",
         "3",
         "after a power cut the engine holds what the log does not",
         (Edit(_LOG, "until = min(self.committed, self.persisted)", "until = self.committed"),),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="harmless by itself: an engine ahead of its log restarts the log from the applied row (rule 21)",
     ),
     Mutant(
         "a late append shortens the log",
@@ -278,6 +312,9 @@ REPLICATION = (
         "Raft 5.3",
         "a log with another past takes a leader's entries",
         (Edit(_LOG, "elif not self.holds(previous):", "elif self.term_at(previous.index) is None:"),),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="a tail must be longer than the log that replaces it at the moment when they meet",
     ),
     Mutant(
         "follower commits what the leader did not send",
@@ -302,6 +339,9 @@ REPLICATION = (
                 "if leading is None or reply.term > self.term or not",
             ),
         ),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="answers that outlive a term, to a replica that leads the next one, too",
     ),
 )
 
@@ -317,6 +357,9 @@ MEMBERS = (
                 "voters = [member.replica for member in (*membership.voters, *membership.learners)]",
             ),
         ),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="harmless with three voters and one learner: three of the four always hold two voters",
     ),
     Mutant(
         "two changes of membership at once",
@@ -336,6 +379,9 @@ MEMBERS = (
         "11",
         "a change that an earlier leader began and this one overlap",
         (Edit(_REPLICA, "if self._log.committed < leading.term_start:", "if False:"),),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="a change of members and a change of leaders within one round trip",
     ),
     Mutant(
         "campaign with an unapplied change",
@@ -348,6 +394,9 @@ MEMBERS = (
                 "",
             ),
         ),
+        seeds=0,
+        tests=("tests/core/raft/test_replica.py",),
+        why="members change only after a lost disk, and are applied at once unless the own disk is slow",
     ),
     Mutant(
         "a learner is promoted before it has caught up",
@@ -360,11 +409,15 @@ MEMBERS = (
                 "if False and not leading.caught_up(",
             ),
         ),
+        seeds=80,
     ),
     Mutant(
         "the last live quorum is taken apart",
         "24",
         "the coordinator's order leaves a shard without a majority",
         (Edit(_REPLICA, 'if change == "remove" and not', "if False and not"),),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="the simulator loses a disk only while all others are well",
     ),
 )

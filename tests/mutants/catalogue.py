@@ -1,15 +1,15 @@
 """Every mutant, in the order of `bin/mutants`."""
 
-from tests.mutants import map_faults, raft_faults, store_faults
+from tests.mutants import disk_faults, log_faults, map_faults, raft_faults, store_faults
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     *raft_faults.VOTES,
     *raft_faults.LEASES,
-    *raft_faults.REPLICATION,
-    *raft_faults.MEMBERS,
+    *log_faults.REPLICATION,
+    *log_faults.MEMBERS,
     *store_faults.REQUESTS,
-    *store_faults.DISK,
+    *disk_faults.DISK,
     *store_faults.MEMBERS,
     *store_faults.SNAPSHOTS,
     *map_faults.MAP,

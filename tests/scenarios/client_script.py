@@ -8,6 +8,7 @@ put k v, get k, add k 2, putif k v 3, mput k=v x=y, each [in 300]    a call with
 run 100                          time passes
 next WHAT                        what meets the next write group that arrives: `lost` (done, the answer is lost),
                                  `eaten` (it never arrives), or `REASON none|done|unknown` (it is refused)
+next REASON none late            the same, but the refusal takes 500 ms on its way
 lead 2 n3 [silently]             n3 leads shard 2 in the next term; `silently`: the map does not say so yet
 map                              the map says everything that is so
 split 1 at f                     shard 1 parts at f; the upper half becomes the next shard
@@ -22,7 +23,7 @@ from tests.core.routing.fake_cluster import Call, FakeCluster
 from tests.core.routing.fake_shards import COORDINATOR, EATEN, LOST
 from zkv import limits
 from zkv.core.cluster import messages as m
-from zkv.core.cluster.frames import Requests
+from zkv.core.cluster.frames import Answers, Requests
 from zkv.core.cluster.shardmap import MapDelta, Partitioner
 from zkv.core.message import Message
 from zkv.core.routing import operations as op
@@ -41,6 +42,7 @@ from zkv.core.shard.commands import (
     WriteGroup,
 )
 from zkv.errors import ZkvError
+from zkv.ids import NodeId
 
 _LATER = int.from_bytes(b"\x0f" * 6, "big")  # a birth after every clock's present
 _EFFECTS = {"none": 0, "done": 1, "unknown": 2}
@@ -79,7 +81,7 @@ class Script:
             partitioner=Partitioner.RANGE, splits=(b"m",), given=addresses, direct=through is None
         )
         self._calls: list[tuple[str, Call]] = []
-        self._faults: list[Callable[[Group], Answer | str]] = []
+        self._faults: list[Callable[[str, Group], Answer | str]] = []
         self._cluster.fault = self._fault
         self._cluster.run(for_ms=200)
         self._origin_ms = self._cluster.now_ms
@@ -107,12 +109,17 @@ class Script:
             self._cluster.run(for_ms=1)
             self._note()
 
-    def _do_next(self, what: str, effect: str = "") -> None:
-        def fault(group: Group) -> Answer | str:
+    def _do_next(self, what: str, effect: str = "", late: str = "") -> None:
+        def fault(address: str, group: Group) -> Answer | str:
             if what in (LOST, EATEN):
                 return what
             floor = b"\x0f" * 6 if what == Reason.SESSION_EXPIRED.name else b""
-            return Refused(group.id, Reason[what], _EFFECTS[effect], "as the script says", 10, None, floor)
+            refused = Refused(group.id, Reason[what], _EFFECTS[effect], "as the script says", 10, None, floor)
+            if not late:
+                return refused
+            node = NodeId(address.partition(":")[0])
+            self._cluster.answer(address, Answers(self._cluster.version, node, (refused,)), after_ms=500)
+            return EATEN
 
         self._faults.append(fault)
 
@@ -156,7 +163,7 @@ class Script:
     def _fault(self, address: str, group: Group) -> Answer | str | None:
         if not isinstance(group, WriteGroup) or not self._faults:
             return None
-        answer = self._faults.pop(0)(group)
+        answer = self._faults.pop(0)(address, group)
         what = answer if isinstance(answer, str) else answer.reason.name if isinstance(answer, Refused) else "?"
         self._lines.append(f"{self._at()}   {address[:-2]} {what} #{group.id}")
         return answer

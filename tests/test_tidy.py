@@ -40,6 +40,7 @@ STARTED = {
     "zkv.server.restarter",
     "zkv.bench.ceiling_roles",
     "zkv.bench.load_roles",
+    "zkv.bench.peer_roles",
     "zkv.testing.fixtures",
 }
 

@@ -1,16 +1,22 @@
 """The measurements measure: on a real cluster, for a moment each."""
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from zkv.bench import goals, upkeep
+from zkv.bench.goals import Effort, Goal, Say
 from zkv.bench.load import loaded_table, run_load
 from zkv.bench.plan import BATCH, Plan, Shell, Workload
 from zkv.cli.main import run
 from zkv.testing import Cluster
 
 KEYS, SECONDS = 500, 0.4
+ONCE = Effort(
+    turns=1, seconds=0.3, warmup=0.1, many_keys=2_000, sustained_s=2.0, many_shards=13, many_clients=3
+)  # just enough to see that it measures
 
 
 def plan(workload: Workload = Workload.put, **changes: object) -> Plan:
@@ -101,3 +107,25 @@ def test_the_command_says_what_an_operation_costs_and_draws(
     assert "node3" in lines[1]
     assert "bytes flushed" in lines[2]
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def unsaid(line: str) -> None:
+    assert line
+
+
+@pytest.mark.parametrize(
+    ("measure", "lines"), [(goals.growth, 1), (goals.clients, 2), (goals.shards, 1), (goals.sustained, 2)], ids=str
+)
+def test_shares_of_our_own_rates_are_measured(
+    measure: Callable[[str, Effort, Say], Iterator[Goal]], lines: int, zkv_cluster: Cluster
+) -> None:
+    shares = [goal.share for goal in measure(zkv_cluster.address, ONCE, unsaid)]
+    assert [share for share in shares if share is not None and share > 0] == shares
+    assert len(shares) == lines
+
+
+def test_a_killed_node_is_timed_until_it_answers(zkv_cluster: Cluster) -> None:
+    (goal,) = upkeep.restart(zkv_cluster, ONCE, unsaid)
+    assert goal.figure == "s until a node with 1,000 keys serves again after kill -9"
+    assert 0 < goal.measured < 60
+    assert set(zkv_cluster.running()) == set(zkv_cluster.names)

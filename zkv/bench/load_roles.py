@@ -20,30 +20,32 @@ def run(task: Task) -> Outcome:
     plan = task.plan
     stream = Stream(plan, task.table, task.part)
     if plan.rate:
-        recorder = open_loop(task.addresses, stream, plan, _start)
+        recorder = open_loop(task.addresses, stream, plan, start)
     elif plan.shell is Shell.aio:
-        recorder = async_loop(task.addresses, stream, plan, _start, task.clients)
+        recorder = async_loop(task.addresses, stream, plan, start, task.clients)
     elif plan.shell is Shell.sync:
-        recorder = sync_loop(task.addresses, stream, plan, _start, task.clients)
+        recorder = sync_loop(task.addresses, stream, plan, start, task.clients)
     elif task.clients > 1:
-        recorder = fleet_loop(task.addresses, stream, plan, _start, task.clients)
+        recorder = fleet_loop(task.addresses, stream, plan, start, task.clients)
     else:
-        recorder = closed_loop(task.addresses, stream, plan, _start)
+        recorder = closed_loop(task.addresses, stream, plan, start)
     return recorder.outcome()
 
 
-def _start() -> Recorder:
+def start() -> Recorder:
+    """Say that this process is ready, and wait to be told when to begin and to end."""
     gc.collect()
     gc.freeze()
-    _say("ready")
+    say("ready")
     begin, end = msgspec.json.decode(sys.stdin.readline(), type=tuple[float, float])
     return Recorder(begin, end)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Tell the starter."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    _say(msgspec.json.encode(run(msgspec.json.decode(sys.argv[1], type=Task))).decode())
+    say(msgspec.json.encode(run(msgspec.json.decode(sys.argv[1], type=Task))).decode())

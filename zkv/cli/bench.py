@@ -12,7 +12,7 @@ from zkv.bench import ceiling as bare
 from zkv.bench.compare import fields_of, in_turns
 from zkv.bench.load import Result, loaded_table
 from zkv.bench.plan import OPEN_LOOP_IN_FLIGHT, Plan, Shell, Workload
-from zkv.cli import bench_goals
+from zkv.cli import bench_goals, bench_peers
 from zkv.cli import options as o
 from zkv.cli.render import note, print_json
 from zkv.testing.cluster import Cluster
@@ -207,5 +207,5 @@ def _show(found: Mapping[str, object], *, as_json: bool) -> None:
         print("        errors   " + "   ".join(f"{error} {count:,}" for error, count in errors.items()), flush=True)
 
 
-for _command in (bench_goals.table, bench_goals.growth, bench_goals.sustained):
+for _command in (bench_goals.table, bench_goals.growth, bench_goals.sustained, bench_peers.peers):
     app.command()(_command)

@@ -114,7 +114,9 @@ def unsaid(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("measure", "lines"), [(goals.growth, 1), (goals.clients, 2), (goals.shards, 1), (goals.sustained, 2)], ids=str
+    ("measure", "lines"),
+    [(goals.growth, 1), (goals.clients, 2), (goals.shards, 1), (goals.sustained, 2)],
+    ids=["growth", "clients", "shards", "sustained"],
 )
 def test_shares_of_our_own_rates_are_measured(
     measure: Callable[[str, Effort, Say], Iterator[Goal]], lines: int, zkv_cluster: Cluster

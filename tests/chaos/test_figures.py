@@ -53,18 +53,27 @@ def test_outcomes_are_counted_by_operation_without_the_final_reads() -> None:
     }
 
 
-def test_a_pause_is_time_in_which_a_write_waited_and_none_was_answered() -> None:
-    busy = [put(0, 10), put(5, 20), put(20, 30)]
-    assert list(pauses(busy)) == [(0, 10), (10, 20), (20, 30)]
-    assert list(pauses([put(0, 10), put(500, 510)])) == [(0, 10), (500, 510)], "nobody waited in between"
-    assert list(pauses([put(0, 10), put(8, 900)])) == [(0, 10), (10, 900)]
-    failed = [put(0, 10), put(20, 400, effect="unknown"), put(410, 900)]
-    assert list(pauses(failed)) == [(0, 10), (20, 900)], "a write that failed waited too"
+def test_a_pause_is_time_in_which_a_write_was_wanted_and_none_was_answered() -> None:
+    busy = [put(0, 10 * MS), put(5 * MS, 20 * MS), put(20 * MS, 30 * MS)]
+    assert found(busy) == [(0, 10), (10, 20), (20, 30)]
+    assert found([put(0, 10 * MS), put(8 * MS, 900 * MS)]) == [(0, 10), (10, 900)]
+    assert found([put(0, 10 * MS), put(600 * MS, 610 * MS)]) == [(0, 10), (600, 610)], "nobody waited in between"
+    tries = [put(0, 10 * MS), refused(20), refused(300), refused(700), put(1_100 * MS, 1_110 * MS)]
+    assert found(tries) == [(0, 10), (20, 1_110)], "who is refused tries again"
+    assert found([put(0, 10 * MS), refused(20), refused(900)]) == [(0, 10), (20, 21), (900, 901)], "who gave up"
+
+
+def refused(begun_ms: int) -> Call:
+    return put(begun_ms * MS, (begun_ms + 1) * MS, effect="none")
+
+
+def found(calls: list[Call]) -> list[tuple[int, int]]:
+    return [(begun // MS, ended // MS) for begun, ended in pauses(calls)]
 
 
 def test_the_longest_pause_is_of_the_fault_that_it_meets_and_each_shard_is_judged_alone() -> None:
-    calls = [put(0, 10 * MS), put(11 * MS, 300 * MS), put(301 * MS, 302 * MS), put(500 * MS, 540 * MS)]
+    calls = [put(0, 10 * MS), put(11 * MS, 300 * MS), put(301 * MS, 302 * MS), put(900 * MS, 940 * MS)]
     other = [put(moment * MS, (moment + 1) * MS, key="hash/other") for moment in range(0, 600, 10)]
     spans = [Span("kill", 100 * MS, 150 * MS, 200 * MS), Span("cut", 301 * MS, 305 * MS, 310 * MS)]
-    found = longest_pauses([*calls, *other], spans, lambda call: call.key == "hash/other")
-    assert found == ({"kill": 289 * MS, "cut": MS}, 40 * MS)
+    longest = longest_pauses([*calls, *other], spans, lambda call: call.key == "hash/other")
+    assert longest == ({"kill": 289 * MS, "cut": MS}, 40 * MS)

@@ -128,9 +128,11 @@ def full_disk(scene: Scene) -> None:
     try:
         written = disk.fill(leave)
         scene.say(f"{written >> 20} MiB fill the disk of {disk.node}: {leave >> 20} MiB are free")
+        scene.wait_until_told(disk.node, "disk_full", True)
         scene.hold(2.0, 5.0)
     finally:
         disk.free()
+    scene.wait_until_told(disk.node, "disk_full", False)
     scene.say(f"{disk.node} has room again")
 
 
@@ -176,7 +178,7 @@ def slow_link(scene: Scene) -> None:
 
 def garbage(scene: Scene) -> None:
     """Strangers send nonsense to every port: bytes, half a greeting, frames too large, messages cut and flipped."""
-    with Garbage(scene.addresses, scene.rng.randrange(1 << 30)) as senders:
+    with Garbage(scene.ports, scene.rng.randrange(1 << 30)) as senders:
         scene.hold(2.0, 5.0)
     scene.say(f"{senders.connections} connections with garbage, {senders.bytes:,} bytes")
 

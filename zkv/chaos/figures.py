@@ -1,8 +1,7 @@
 """What a run's history says in numbers: outcomes, what was lost or done twice, and how long writes stood still."""
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
 
 from zkv.chaos.story import Span
 from zkv.checkers.history import Call, Verb, ended_ns
@@ -10,6 +9,7 @@ from zkv.checkers.history import Call, Verb, ended_ns
 FINAL = "final"  # the client of the reads that come after everything
 
 _READS = (Verb.GET, Verb.MEMBERS)
+_TRIES_APART_NS = 500_000_000  # a write that comes so soon after one that failed is taken for another try
 
 
 def was_answered(call: Call) -> bool:
@@ -61,7 +61,7 @@ def unread(calls: Sequence[Call]) -> int:
 def longest_pauses(
     calls: Iterable[Call], spans: Sequence[Span], shard_of: Callable[[Call], int]
 ) -> tuple[dict[str, int], int]:
-    """The longest time in which some shard answered no write although one waited, in nanoseconds.
+    """The longest time in which some shard answered no write although one was wanted, in nanoseconds.
 
     By kind of fault, and without any. A pause counts for every fault during which it began, lasted or ended; the time
     until the cluster is whole again belongs to the fault. Each shard is judged alone: that another one is written to
@@ -87,17 +87,29 @@ def longest_pauses(
 
 
 def pauses(writes: Sequence[Call]) -> Iterator[tuple[int, int]]:
-    """From when to when writes of one shard waited and none was answered."""
-    by_start = sorted(writes, key=lambda call: call.invoked_ns)
-    starts = [call.invoked_ns for call in by_start]
-    latest_end = list(accumulate((ended_ns(call) for call in by_start), max))
-    answered = sorted(ended_ns(call) for call in writes if was_answered(call))
-    for before, after in pairwise([0, *answered]):
-        begun = bisect_right(starts, before)  # so many had begun by then
-        if begun and latest_end[begun - 1] > before:
-            yield before, after  # one of them was waiting already
-        elif begun < len(starts) and starts[begun] < after:
-            yield starts[begun], after
+    """From when to when somebody wanted to write to one shard and no write was answered.
+
+    Somebody wants to while a write is under way, and also between one that failed and the next one soon after.
+    """
+    under_way, since, gave_up_ns = 0, 0, 0  # 0: the last one that ended was answered
+    for moment, change, answered in sorted(mark for call in writes for mark in _marks(call)):
+        if change > 0 and not under_way and moment > gave_up_ns + _TRIES_APART_NS * bool(gave_up_ns):
+            if gave_up_ns:
+                yield since, gave_up_ns
+            since = moment
+        under_way += change
+        if answered:
+            yield since, moment
+            since = moment
+        if not under_way:
+            gave_up_ns = 0 if answered else moment
+    if gave_up_ns:
+        yield since, gave_up_ns
+
+
+def _marks(call: Call) -> list[tuple[int, int, bool]]:
+    """When a write begins and ends: the moment, by how much it changes what is under way, whether it was answered."""
+    return [(call.invoked_ns, 1, False), (ended_ns(call), -1, was_answered(call))]
 
 
 def _final(calls: Iterable[Call], verb: Verb) -> list[Call]:

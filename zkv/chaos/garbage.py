@@ -17,8 +17,8 @@ from zkv.wire import codec
 _PAUSE_S = 0.01
 _CONNECT_S = 0.5
 _BYTES_MAX = 64 * 1024
-_GREETING = b"\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL".ljust(64, b"\0")  # ZMTP 3.0, without security
-_READY = b"\4\x26\5READY\x0bSocket-Type\0\0\0\6DEALER\x08Identity\0\0\0\0"
+_GREETING = b"\xff\0\0\0\0\0\0\0\1\x7f\3\1NULL".ljust(64, b"\0")  # ZMTP 3.1, without security
+_TYPES = (b"DEALER", b"SUB", b"ROUTER", b"NOTYPE")
 _STRANGE_CLUSTER = 1 << 50
 
 
@@ -58,29 +58,36 @@ class Garbage:
     def _over_tcp(self, address: str) -> None:
         """Bytes that no library made, on a connection of their own."""
         host, _, port = address.rpartition(":")
-        data = self._bytes()
+        parts = self._parts()
         try:
             with socket.create_connection((host, int(port)), timeout=_CONNECT_S) as connection:
-                connection.sendall(data)
+                for part in parts[:-1]:
+                    connection.sendall(part)
+                    connection.recv(_BYTES_MAX)  # the other side's part of the handshake
+                connection.sendall(parts[-1])
         except OSError:
-            return  # it hung up on nonsense, as it may
+            return  # it hung up on nonsense, or said nothing to it, as it may
         self.connections += 1
-        self.bytes += len(data)
+        self.bytes += sum(map(len, parts))
 
-    def _bytes(self) -> bytes:
+    def _parts(self) -> list[bytes]:
+        """What to say; after each part but the last the other side is heard."""
         rng = self._rng
         noise = rng.randbytes(rng.randint(1, 4_096))
-        match rng.choice(("noise", "half a greeting", "greeting and noise", "too large", "frames")):
+        handshake = [_GREETING, _ready(rng.choice(_TYPES))]
+        match rng.choice(("noise", "half a greeting", "greeting and noise", "all at once", "too large", "frames")):
             case "noise":
-                return noise
+                return [noise]
             case "half a greeting":
-                return _GREETING[: rng.randrange(64)]
+                return [_GREETING[: rng.randrange(64)]]
             case "greeting and noise":
-                return _GREETING + noise
+                return [_GREETING, noise]
+            case "all at once":
+                return [b"".join(handshake) + noise]
             case "too large":
-                return _GREETING + _READY + b"\2" + rng.getrandbits(63).to_bytes(8, "big") + noise
+                return [handshake[0], handshake[1] + b"\2" + rng.getrandbits(63).to_bytes(8, "big") + noise]
             case _:
-                return _GREETING + _READY + b"\0" + bytes([min(len(noise), 255)]) + noise[:255]
+                return [handshake[0], handshake[1] + bytes([0, min(len(noise), 255)]) + noise[:255]]
 
     def _as_frames(self, dealer: zmq.Socket[bytes]) -> None:
         """A whole ZeroMQ frame with nonsense in it, or several where one belongs."""
@@ -105,3 +112,9 @@ class Garbage:
         for _ in range(rng.randint(0, 4)):
             body[rng.randrange(len(body))] = rng.randrange(256)
         return bytes(body)
+
+
+def _ready(kind: bytes) -> bytes:
+    """The command that ends a ZMTP handshake: what kind of socket is speaking."""
+    body = b"\5READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind + b"\x08Identity\0\0\0\0"
+    return bytes([4, len(body)]) + body

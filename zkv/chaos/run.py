@@ -90,7 +90,8 @@ class _Run:
                 story=story,
                 rng=self._rng,
                 crew=crew,
-                addresses=self._every_address(client),
+                addresses=addresses,
+                ports=self._ports(client),
                 cluster=self._cluster,
                 network=self._network,
                 disk=self._disk,
@@ -103,6 +104,7 @@ class _Run:
             seconds = (now_ns() - began_ns) / 1e9
         calls = _history(settings.folder)
         story.say(f"checking {len(calls):,} operations")
+        (settings.folder / "faults.json").write_bytes(msgspec.json.encode(story.spans))
         ran = Ran(settings.seed, seconds, settings.folder, self._skipped, story.spans, self._failures)
         found = verdict.reach(calls, ran, shard_of)
         title = f"zkv chaos --seed {settings.seed}: {'passed' if found.passed else 'FAILED'}"
@@ -183,11 +185,10 @@ class _Run:
             for number in range(1, _PROCESSES + 1)
         ]
 
-    def _every_address(self, client: zkv.Client) -> list[str]:
-        if self._cluster is not None:
-            return self._cluster.addresses()
+    def _ports(self, client: zkv.Client) -> list[str]:
+        """Where each process of the cluster listens."""
         shard_map = client.shard_map()
-        return [*shard_map.coordinators, *(node.address for node in shard_map.nodes)]
+        return [*shard_map.coordinators, *shard_map.publishers, *(node.address for node in shard_map.nodes)]
 
     def _faults(self, scene: Scene) -> None:
         end = time.monotonic() + self._settings.seconds

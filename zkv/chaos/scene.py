@@ -19,6 +19,7 @@ from zkv.testing.wholeness import why_not_whole
 _LOOK_S = 0.1
 _LAST_CHARACTERS = 2_000
 _WHOLE_S = 90.0  # within so long of a fault's end every replica must be there and level
+_TOLD_S = 20.0  # within so long a node must have noticed what was done to it
 _LAG_MAX = 1_000  # entries that replicas may be apart under load and count as level
 
 
@@ -32,14 +33,16 @@ class Scene:
         rng: Random,
         crew: Crew,
         addresses: Sequence[str],
+        ports: Sequence[str],
         cluster: Cluster | None = None,
         network: Network | None = None,
         disk: SmallDisk | None = None,
     ) -> None:
         self.rng = rng
-        self.addresses = list(addresses)
+        self.ports = list(ports)  # of every process, the broadcast's too
         self.network = network
         self.disk = disk
+        self._addresses = list(addresses)
         self._cluster = cluster
         self._story = story
         self._crew = crew
@@ -90,11 +93,21 @@ class Scene:
     def wait_until_whole(self) -> None:
         """Block until every node is up and every shard has all its replicas, about level."""
         end = time.monotonic() + _WHOLE_S
-        with zkv.connect(*self.addresses, timeout_s=5.0) as client:
+        with zkv.connect(*self._addresses, timeout_s=5.0) as client:
             while why := _why_not_whole(client):
                 self.watch()
                 if time.monotonic() > end:
-                    raise ChaosFailed(f"not whole within {_WHOLE_S:g} s of the fault's end: {why}")
+                    raise ChaosFailed(f"the cluster is not whole within {_WHOLE_S:g} s: {why}")
+                time.sleep(_LOOK_S)
+
+    def wait_until_told(self, name: str, figure: str, value: object) -> None:
+        """Block until the node itself tells this figure in its status. Raises ChaosFailed where it does not."""
+        end = time.monotonic() + _TOLD_S
+        with zkv.connect(*self._addresses, timeout_s=5.0) as client:
+            while (told := (client.status().get(name) or {}).get(figure)) != value:
+                self.watch()
+                if time.monotonic() > end:
+                    raise ChaosFailed(f"{name} tells {figure} {told!r}, and not {value!r}, for {_TOLD_S:g} s")
                 time.sleep(_LOOK_S)
 
     def a_node(self) -> str:

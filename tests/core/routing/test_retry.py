@@ -194,6 +194,37 @@ def test_a_late_answer_to_an_earlier_attempt_counts(cluster: FakeCluster) -> Non
     assert call.outcome == 1
 
 
+@pytest.mark.parametrize("late_answer", [True, False])
+def test_a_batch_read_of_which_a_part_is_asked_for_twice_gets_each_key_once(
+    cluster: FakeCluster, late_answer: bool
+) -> None:
+    pair, other = [cluster.key_in(1, number) for number in range(2)], cluster.key_in(2)
+    cluster.result(ops.mput({key: b"v" for key in (*pair, other)}))
+    held: list[tuple[str, ReadGroup]] = []
+
+    def one_attempt_is_slow_and_one_shard_silent(address: str, group: Group) -> str | None:
+        if not isinstance(group, ReadGroup):
+            return None
+        if set(group.keys) == {other}:
+            return EATEN
+        held.append((address, group))
+        return EATEN if len(held) == 1 else None
+
+    cluster.fault = one_attempt_is_slow_and_one_shard_silent
+    call = cluster.ask(ops.mget([*pair, other]), timeout_ms=3_000)
+    cluster.run(for_ms=1_000)
+    assert len(held) > 1
+    if late_answer:
+        address, group = held[0]
+        cluster.answer(address, answers(cluster, cluster.do(cluster.shards[cluster.shard_of(pair[0])], group)))
+    cluster.run(for_ms=500)
+    assert not call.done
+    cluster.run(call)
+    assert isinstance(call.outcome, errors.Timeout)
+    assert [call.outcome.results[key] for key in pair] == [b"v", b"v"]
+    assert isinstance(call.outcome.results[other], errors.Timeout)
+
+
 def test_a_late_refusal_of_an_earlier_attempt_makes_the_effect_known_again(cluster: FakeCluster) -> None:
     key = cluster.key_in(1)
     cluster.result(ops.get(key))

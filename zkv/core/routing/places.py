@@ -126,6 +126,11 @@ class Places:
             shard = info.shard if info is not None else None
             shares.setdefault(shard, []).append(item)
             infos[shard] = info
+        if len(shares) == 1:
+            self._enter(part, owners[0])
+            return
+        # An attempt under way may still be answered; the shares ask anew, and each key gets one result.
+        part.done = True
         for shard, items in shares.items():
             share = Part(part.request, tuple(items), sum(map(item_bytes, items)))
             share.take_history(part)

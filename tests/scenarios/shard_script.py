@@ -194,10 +194,10 @@ class Script:
         self._leading = self._who_leads()
 
     def _do_full(self, name: str) -> None:
-        self._stage.machines[name].node.service.disk_full = True
+        self._stage.machines[name].node.disk_is(full=True)
 
     def _do_roomy(self, name: str) -> None:
-        self._stage.machines[name].node.service.disk_full = False
+        self._stage.machines[name].node.disk_is(full=False)
 
     def _do_map(self, name: str = "", _leader: str = "", replica: str = "0", _term: str = "", term: str = "0") -> None:
         stage = self._stage

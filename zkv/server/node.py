@@ -110,7 +110,7 @@ class NodeProcess:
             node.host.persisted()
             self._do(node.turn(), now)
         self.store.tend(node.host, now, idle=not ready)
-        node.service.disk_full = self.store.full
+        node.disk_is(full=self.store.full)
         for line in self.peers.tend(node.cluster, node.host.now_ms) + self.link.tend():
             log.info("%s", line)
         self.gauges.tend(now)

@@ -249,7 +249,7 @@ class SimNode(Process):
             node.hand_over()
         self._do(node.turn(), now_ms)
         self.store.tend(node.host, now_ms)
-        node.service.disk_full = self.store.full
+        node.disk_is(full=self.store.full)
         if self._stopping_ms is not None and self._stopped(now_ms, self._stopping_ms):
             self.store.stop()
             self.ended()

@@ -211,8 +211,19 @@ class Node:
         """Nothing came in this turn: do a little of what can wait. Returns whether there is more of it."""
         return self.census.go_on(self.host.hosted, self.host.now_ms)
 
+    def disk_is(self, *, full: bool) -> None:
+        """The disk has room for what clients write, or has not: then it is refused, and others are to lead (rule 6).
+
+        Each shard is handed over once until there is room: where all are full, leadership does not go round.
+        """
+        if full:
+            self.hand_over()
+        elif self.service.disk_full:
+            self._handed_over.clear()
+        self.service.disk_full = full
+
     def hand_over(self) -> bool:
-        """Ask another voter to lead each shard that is led here (a clean stop). True when none is left."""
+        """Ask another voter to lead each shard that is led here (a clean stop, a full disk). True when none is left."""
         leading = [one for one in self.host.hosted.values() if one.replica.role is Role.LEADER]
         for hosted in leading:
             if hosted.shard in self._handed_over:

@@ -125,13 +125,10 @@ def full_disk(scene: Scene) -> None:
     disk = scene.disk
     assert isinstance(disk, SmallDisk), "not drawn without"
     leave = scene.rng.choice((0, limits.DISK_RESERVE_BYTES // 2))
-    try:
-        written = disk.fill(leave)
+    with scene.excused(disk.node, Exit.FAILED), disk.filled(leave) as written:
         scene.say(f"{written >> 20} MiB fill the disk of {disk.node}: {leave >> 20} MiB are free")
         scene.wait_until_told(disk.node, "disk_full", True)
         scene.hold(2.0, 5.0)
-    finally:
-        disk.free()
     scene.wait_until_told(disk.node, "disk_full", False)
     scene.say(f"{disk.node} has room again")
 

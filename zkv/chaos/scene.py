@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from random import Random
 
 import zkv
@@ -48,6 +49,7 @@ class Scene:
         self._crew = crew
         self._span: Span | None = None
         self._moved = 0
+        self._excused: dict[str, int] = {}
 
     @property
     def cluster(self) -> Cluster:
@@ -86,7 +88,8 @@ class Scene:
         self._story.tick()
         self._crew.watch()
         if self._cluster is not None:
-            for name, status in self._cluster.died().items():
+            died = self._cluster.died()
+            for name, status in [one for one in died.items() if self._excused.get(one[0]) != one[1]]:
                 last_words = self._cluster.log(name)[-_LAST_CHARACTERS:]
                 raise ChaosFailed(f"{name} ended by itself with exit status {status}:\n{last_words}")
 
@@ -100,12 +103,26 @@ class Scene:
                     raise ChaosFailed(f"the cluster is not whole within {_WHOLE_S:g} s: {why}")
                 time.sleep(_LOOK_S)
 
+    @contextmanager
+    def excused(self, name: str, status: int) -> Iterator[None]:
+        """Meanwhile this process may end with this exit status; in the end it is started again if it did."""
+        self._excused[name] = status
+        try:
+            yield
+        finally:
+            del self._excused[name]
+        if name in self.cluster.died():
+            self.say(f"{name} had ended with exit status {status}, as it may; it starts again")
+            self.cluster.start(name)
+
     def wait_until_told(self, name: str, figure: str, value: object) -> None:
-        """Block until the node itself tells this figure in its status. Raises ChaosFailed where it does not."""
+        """Block until the node tells this figure of itself, or has died and is excused. Raises ChaosFailed."""
         end = time.monotonic() + _TOLD_S
         with zkv.connect(*self._addresses, timeout_s=5.0) as client:
             while (told := (client.status().get(name) or {}).get(figure)) != value:
                 self.watch()
+                if name in self.cluster.died():
+                    return  # excused
                 if time.monotonic() > end:
                     raise ChaosFailed(f"{name} tells {figure} {told!r}, and not {value!r}, for {_TOLD_S:g} s")
                 time.sleep(_LOOK_S)

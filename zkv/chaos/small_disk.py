@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _SIZE_MIB = 640
@@ -25,20 +27,14 @@ class SmallDisk:
         """The node's data folder."""
         return self.path / self.node
 
-    def fill(self, leave_bytes: int) -> int:
-        """Write a file until so much is free; the bytes written."""
-        written = 0
-        with (self.path / "filler").open("wb", buffering=0) as filler:
-            while (free := self._free_bytes()) > leave_bytes:
-                try:
-                    written += filler.write(_CHUNK[: min(len(_CHUNK), free - leave_bytes)])
-                except OSError:  # ENOSPC: the node was faster
-                    break
-        return written
-
-    def free(self) -> None:
-        """Give the room back."""
-        (self.path / "filler").unlink(missing_ok=True)
+    @contextmanager
+    def filled(self, leave_bytes: int) -> Iterator[int]:
+        """Meanwhile a file takes all room but so much; gives its size."""
+        filler = self.path / "filler"
+        try:
+            yield self._fill(filler, leave_bytes)
+        finally:
+            filler.unlink(missing_ok=True)
 
     def keep(self, target: Path) -> None:
         """Copy the node's folder to where it outlives the mount."""
@@ -50,6 +46,16 @@ class SmallDisk:
         umount = shutil.which("umount")
         if umount is not None:
             subprocess.run([umount, "--lazy", self.path], check=True)
+
+    def _fill(self, path: Path, leave_bytes: int) -> int:
+        written = 0
+        with path.open("wb", buffering=0) as filler:
+            while (free := self._free_bytes()) > leave_bytes:
+                try:
+                    written += filler.write(_CHUNK[: min(len(_CHUNK), free - leave_bytes)])
+                except OSError:  # ENOSPC: the node was faster
+                    break
+        return written
 
     def _free_bytes(self) -> int:
         stat = os.statvfs(self.path)

@@ -199,7 +199,7 @@ def test_a_batch_read_of_which_a_part_is_asked_for_twice_gets_each_key_once(
     cluster: FakeCluster, late_answer: bool
 ) -> None:
     pair, other = [cluster.key_in(1, number) for number in range(2)], cluster.key_in(2)
-    cluster.result(ops.mput({key: b"v" for key in (*pair, other)}))
+    cluster.result(ops.mput(dict.fromkeys((*pair, other), b"v")))
     held: list[tuple[str, ReadGroup]] = []
 
     def one_attempt_is_slow_and_one_shard_silent(address: str, group: Group) -> str | None:

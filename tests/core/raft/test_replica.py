@@ -317,6 +317,30 @@ def test_votes_and_pre_votes_are_refused_quietly_while_a_leader_is_heard_except_
     assert bodies(one.ready().promises) == [VoteReply(SHARD, ONE, THREE, 2, True, False)]
 
 
+def test_others_are_told_a_term_only_once_no_crash_can_undo_it() -> None:
+    """A term that died with the process must not be in anybody's map: it would be newer than the true leader's."""
+    one = Replica(
+        id=ONE,
+        shard=SHARD,
+        hard_state=HardState(5, ReplicaId(0)),
+        membership=group(1, 2, 3),
+        start=EntryId(0, 0),
+        entries=(),
+        commit=0,
+        applied=0,
+        timing=Timing(),
+        rng=random.Random(1),
+        now_ms=START_MS,
+    )
+    for passed_ms in range(200, 601, 200):
+        one.tick(START_MS + passed_ms)
+    one.step(vote(2, 6))
+    assert (one.term, one.settled_term) == (6, 5)
+    assert one.ready().hard_state is not None
+    one.persisted(6, one.last)
+    assert (one.term, one.settled_term) == (6, 6)
+
+
 def test_a_restart_counts_as_hearing_a_leader() -> None:
     one = Replica(
         id=ONE,

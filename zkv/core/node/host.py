@@ -103,6 +103,7 @@ class Host(Generic[M]):
         self._apply = apply
         self._turn = 1
         self._scan_at = 0
+        self._grown = True  # tails are to be measured
         self._touched: list[Hosted[M]] = []
         self._unfinished: dict[ReplicaId, M] = {}
         self._after_engine: list[Callable[[], None]] = []
@@ -118,7 +119,7 @@ class Host(Generic[M]):
 
     @property
     def turns(self) -> int:
-        """The number of the turn that runs, or comes next: `Hosted.turn` says in which a replica was touched."""
+        """The number of the turn that runs, or comes next."""
         return self._turn
 
     def tick(self, now_ms: int) -> None:
@@ -134,7 +135,8 @@ class Host(Generic[M]):
         for hosted in self.hosted.values():
             if hosted.replica.next_deadline_ms() <= now_ms and not hosted.frozen:
                 self.touch(hosted)
-        self._shorten_tails()
+        if self._grown:
+            self._shorten_tails()
 
     def touch(self, hosted: Hosted[M]) -> Replica:
         """The replica, brought to the turn's time; it will be settled at the turn's end."""
@@ -170,7 +172,7 @@ class Host(Generic[M]):
                 if ready.snapshots:
                     wanted += [(hosted, member) for member in ready.snapshots]
             replica = hosted.replica
-            standing = (replica.term, replica.leader, replica.role is Role.LEADER)
+            standing = (replica.settled_term, replica.leader, replica.role is Role.LEADER)
             if standing != hosted.standing:
                 hosted.standing = standing
                 self.stirred = True
@@ -222,6 +224,7 @@ class Host(Generic[M]):
                 replica.id, hard_state=ready.hard_state, entries=tuple(ready.entries), commit=replica.committed
             )
             self.pipeline.add(item, (replica.term, replica.last))
+            self._grown = True
         for member, message in ready.messages:
             self.send(member, message)
         for promise in ready.promises:
@@ -244,7 +247,8 @@ class Host(Generic[M]):
     def _shorten_tails(self) -> None:
         """Forget applied entries beyond the budget; who still needs them gets a snapshot."""
         total = sum(hosted.replica.tail_bytes for hosted in self.hosted.values())
-        if total <= limits.TAIL_BYTES_PER_NODE_MAX:
+        self._grown = total > limits.TAIL_BYTES_PER_NODE_MAX
+        if not self._grown:
             return
         share = limits.TAIL_BYTES_PER_NODE_MAX // (2 * len(self.hosted))
         for hosted in self.hosted.values():

@@ -141,7 +141,7 @@ def report_of(hosted: Hosted[ShardMachine]) -> ShardReport | None:
     leading = replica.role is Role.LEADER
     return ShardReport(
         replica=replica.id,
-        info=msgspec.structs.replace(machine.info, leader=replica.leader, term=replica.term),
+        info=msgspec.structs.replace(machine.info, leader=replica.leader, term=replica.settled_term),
         leading=leading,
         applied=machine.applied.index,
         rows=-1,
@@ -155,4 +155,10 @@ def _key(hosted: Hosted[ShardMachine]) -> _Key:
     machine, replica = hosted.machine, hosted.replica
     assert machine is not None
     info = machine.info
-    return (info.range_version, info.membership.version, replica.term, replica.leader, replica.role is Role.LEADER)
+    return (
+        info.range_version,
+        info.membership.version,
+        replica.settled_term,
+        replica.leader,
+        replica.role is Role.LEADER,
+    )

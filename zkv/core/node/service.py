@@ -360,7 +360,7 @@ class Service:
 
     def _described(self, hosted: Hosted[ShardMachine], machine: ShardMachine) -> ShardInfo:
         replica = hosted.replica
-        return msgspec.structs.replace(machine.info, leader=replica.leader, term=replica.term)
+        return msgspec.structs.replace(machine.info, leader=replica.leader, term=replica.settled_term)
 
 
 def _level_fault(group: WriteGroup, voters: int) -> str:

@@ -37,6 +37,11 @@ class Standing:
         """Whether the present term is on disk."""
         return self._durable_term == self.term
 
+    @property
+    def durable_term(self) -> int:
+        """The latest term that is on disk."""
+        return self._durable_term
+
     def enter(self, term: int) -> None:
         """Go to a later term, with no vote given in it."""
         assert term > self.term, f"the term would fall from {self.term} to {term}"

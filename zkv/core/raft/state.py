@@ -64,6 +64,11 @@ class ReplicaState:
         return self._standing.term
 
     @property
+    def settled_term(self) -> int:
+        """The latest term that no crash can undo: it has a leader, or is on disk here. What others may be told."""
+        return self.term if self.leader != NOBODY else self._standing.durable_term
+
+    @property
     def hard_state(self) -> HardState:
         """Term and vote, as a checkpoint of the log must keep them."""
         return HardState(self._standing.term, self._standing.vote)

@@ -1,0 +1,52 @@
+"""A slice of seeds, and those that once found something. `zkv sim --runs 1000` goes on from here."""
+
+from pathlib import Path
+
+import pytest
+
+from zkv.sim.plan import Plan, decode_plan
+from zkv.sim.run import SETTLE_US, simulate
+from zkv.sim.swarm import KINDS, STRIKING
+from zkv.sim.world import MS
+
+SLICE = range(1, 49)
+
+
+def regressions() -> list[tuple[int, str, str]]:
+    lines = (Path(__file__).parent / "regressions.txt").read_text().splitlines()
+    return [(int(seed), plan, why) for seed, plan, why in (line.split(" ", 2) for line in lines if line[:1] != "#")]
+
+
+@pytest.mark.parametrize(("seed", "plan", "why"), regressions(), ids=[f"{one[0]}" for one in regressions()])
+def test_a_seed_that_once_failed_passes(seed: int, plan: str, why: str) -> None:
+    report = simulate(seed, decode_plan(plan))
+    assert report.passed, f"{why}: {report.failures}"
+
+
+def test_a_slice_of_seeds_passes_and_uses_every_kind_of_fault() -> None:
+    kinds: set[str] = set()
+    struck: set[str] = set()
+    for seed in SLICE:
+        report = simulate(seed)
+        assert report.passed, f"seed {seed}: {report.failures}"
+        assert report.healed_ms <= 2 * SETTLE_US // MS
+        assert report.operations > 50
+        kinds |= set(report.kinds)
+        struck |= set(report.faults)
+    assert kinds == set(KINDS)
+    assert struck == set(STRIKING)
+
+
+def test_peace_between_two_bursts_is_simulated_and_stays_peaceful() -> None:
+    plan = Plan(bursts=2, burst_ms=3_000, calm_ms=20_000)
+    for seed in (201, 202):
+        report = simulate(seed, plan)
+        assert report.passed, f"seed {seed}: {report.failures}"
+        assert report.simulated_ms > 26_000
+
+
+def test_without_faults_nothing_fails_and_nobody_waits() -> None:
+    report = simulate(1, Plan(burst_ms=3_000, quiet=True))
+    assert report.passed, report.failures
+    assert (report.faults, report.kinds) == ({}, [])
+    assert set(report.outcomes) <= {"done", "ConditionFailed"}

@@ -59,8 +59,8 @@ from zkv.core.shard.commands import (
     Values,
     WriteGroup,
 )
-from zkv.core.shard.machine import unpack_row
 from zkv.core.shard.records import decode_batch
+from zkv.core.shard.rows import unpack_row
 from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotCredit, SnapshotInstalled, SnapshotOffer
 from zkv.ids import NodeId, ReplicaId
 
@@ -386,7 +386,7 @@ def show(answer: Answer) -> str:
                 text += f" (leader {answer.news.leader} term {answer.news.term}, range {answer.news.range_version})"
             return f"#{answer.id} {text}"
         case Values():
-            rows = [f"{row.value.decode()}@{row.version}" if row else "nothing" for row in answer.rows]
+            rows = [_row_text(row) if row else "nothing" for row in answer.rows]
             stale = f", stale {answer.stale_ms} ms" if answer.stale_ms >= 0 else ""
             return f"#{answer.id} reads {' '.join(rows)}{stale}"
         case Page():
@@ -431,3 +431,8 @@ def _options(words: tuple[str, ...]) -> tuple[str, dict[str, str]]:
 def _client(letter: str) -> bytes:
     """A client whose birth is the letter, so that a was born before b."""
     return bytes(5) + letter.encode() + b"client id" + letter.encode()
+
+
+def _row_text(stored: bytes) -> str:
+    row = unpack_row(stored)
+    return f"{row.value.decode()}@{row.version}"

@@ -26,12 +26,12 @@ from zkv.core.shard.commands import (
     ReadGroup,
     Reason,
     Refused,
-    Row,
     ScanGroup,
     Values,
     WriteGroup,
     Written,
 )
+from zkv.core.shard.rows import pack_row
 from zkv.core.shard.snapshot_messages import SnapshotChunk
 from zkv.errors import BadFrame
 from zkv.ids import NodeId, ReplicaId, ShardId
@@ -82,7 +82,7 @@ FRAMES: list[tuple[Decode, Message, str]] = [
     ),
     (
         codec.decode_to_client,
-        Answers(2, NodeId("n1"), (Values(1, (Row(5, b"v"), None)),)),
+        Answers(2, NodeId("n1"), (Values(1, (pack_row(5, b"v"), None)),)),
         "940202a26e3191940201929205c40176c0ff",
     ),
     (codec.decode_broadcast, Beacon(3, 300), "932003cd012c"),

@@ -14,11 +14,11 @@ from zkv.core.shard.commands import (
     ReadGroup,
     Reason,
     Refused,
-    Row,
     Values,
     WriteGroup,
     Written,
 )
+from zkv.core.shard.rows import Row, unpack_row
 
 ME = b"\0\0\0\0\0\x09" + b"client-one"
 
@@ -40,7 +40,7 @@ def results(answer: Answer) -> tuple[object, ...]:
 
 def rows(answer: Answer) -> tuple[Row | None, ...]:
     assert isinstance(answer, Values), answer
-    return answer.rows
+    return tuple(unpack_row(row) if row else None for row in answer.rows)
 
 
 @pytest.fixture

@@ -32,13 +32,13 @@ from zkv.core.shard.commands import (
     Reason,
     Refused,
     Result,
-    Row,
     ScanGroup,
     Values,
     WriteGroup,
     Written,
 )
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.rows import pack_row, unpack_row
 from zkv.ids import NodeId, ReplicaId, ShardId, TableId
 
 LATENCY_MS = 1
@@ -55,7 +55,7 @@ class Shard:
     """The truth about one shard: its rows, and every (client, number) that was applied."""
 
     info: ShardInfo
-    rows: dict[bytes, Row] = field(default_factory=dict)
+    rows: dict[bytes, bytes] = field(default_factory=dict)
     applied: dict[tuple[bytes, int], Result] = field(default_factory=dict)
     counter: int = 0
 
@@ -220,7 +220,8 @@ class FakeShards:
 
     def _apply(self, shard: Shard, operation: Operation) -> Result:
         shard.counter += 1
-        row = shard.rows.get(operation.key)
+        stored = shard.rows.get(operation.key)
+        row = unpack_row(stored) if stored else None
         held = row.version if row else 0
         match operation:
             case Put():
@@ -237,13 +238,13 @@ class FakeShards:
                 if row is not None and not row.value.lstrip(b"-").isdigit():
                     return Failed(FailedBecause.NOT_AN_INTEGER, held)
                 total = int(row.value if row else b"0") + operation.by
-                shard.rows[operation.key] = Row(shard.counter, b"%d" % total)
+                shard.rows[operation.key] = pack_row(shard.counter, b"%d" % total)
                 return Incremented(total, shard.counter)
-        shard.rows[operation.key] = Row(shard.counter, operation.value)
+        shard.rows[operation.key] = pack_row(shard.counter, operation.value)
         return shard.counter
 
     def _page(self, shard: Shard, group: ScanGroup, partitioner: Partitioner) -> Page:
-        placed = sorted((partition_key(partitioner, key), key, row) for key, row in shard.rows.items())
+        placed = sorted((partition_key(partitioner, key), key, unpack_row(row)) for key, row in shard.rows.items())
         inside = [entry for entry in placed if group.start <= entry[0] and (not group.end or entry[0] < group.end)]
         if group.reverse:
             inside.reverse()

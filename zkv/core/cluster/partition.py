@@ -17,9 +17,6 @@ SLOT_BYTES: Final = 2
 
 Range = tuple[bytes, bytes]  # start <= partition key < end; an end of b"" means no end
 
-# The two bytes of every slot, made once: cheaper per operation than int.to_bytes.
-_SLOT_PREFIXES: Final = tuple(slot.to_bytes(SLOT_BYTES, "big") for slot in range(HASH_SLOTS))
-
 
 def hash_slot(key: bytes) -> int:
     """The slot of a key, 0 to 65,535: the low half of its CRC-32.
@@ -31,7 +28,7 @@ def hash_slot(key: bytes) -> int:
 
 
 def _hash_partition(key: bytes) -> bytes:
-    return _SLOT_PREFIXES[crc32(key) & 0xFFFF] + key
+    return (crc32(key) & 0xFFFF).to_bytes(2, "big") + key
 
 
 def _range_partition(key: bytes) -> bytes:
@@ -46,7 +43,7 @@ def partition_of(partitioner: Partitioner) -> Callable[[bytes], bytes]:
 def partition_key(partitioner: Partitioner, key: bytes) -> bytes:
     """The partition key: of `hash`, the slot as 2 bytes (big-endian) and then the key; of `range`, the key."""
     if partitioner == Partitioner.HASH:
-        return _SLOT_PREFIXES[crc32(key) & 0xFFFF] + key
+        return _hash_partition(key)
     return key
 
 
@@ -74,7 +71,7 @@ def _hash_cuts(shards: int, splits: tuple[bytes, ...]) -> tuple[bytes, ...]:
         raise InvalidRequest("split points are for range tables: a hash table is cut by slots")
     if not 1 <= shards <= limits.SHARDS_PER_TABLE_MAX:
         raise InvalidRequest(f"a table has 1 to {limits.SHARDS_PER_TABLE_MAX} shards, not {shards}")
-    return tuple(_SLOT_PREFIXES[number * HASH_SLOTS // shards] for number in range(1, shards))
+    return tuple((number * HASH_SLOTS // shards).to_bytes(SLOT_BYTES, "big") for number in range(1, shards))
 
 
 def _range_cuts(shards: int, splits: tuple[bytes, ...]) -> tuple[bytes, ...]:

@@ -98,8 +98,6 @@ class Service:
             self._answer(route, refused)
         elif isinstance(group, WriteGroup):
             self._take_write(hosted, machine, group, route)
-        elif isinstance(group, ReadGroup) and not machine.owns_keys(group.keys):
-            self.refuse(group, route, Reason.BAD_REQUEST, "a key is outside the shard's range")
         else:
             self._take_read(hosted, group, route)
 
@@ -157,8 +155,6 @@ class Service:
         fresh_ms = self._host.touch(hosted).fresh_as_of_ms()
         if machine is None or fresh_ms is None or group.range_version != machine.info.range_version:
             return False
-        if isinstance(group, ReadGroup) and not machine.owns_keys(group.keys):
-            return False
         self._read(hosted, group, route, max(0, self._host.now_ms - fresh_ms))
         return True
 
@@ -170,7 +166,11 @@ class Service:
             page = machine.scan(group)
             self._answer(route, page if stale_ms < 0 else msgspec.structs.replace(page, stale_ms=stale_ms))
             return
-        rows, size = machine.read(group.keys)
+        rows = machine.read(group.keys)
+        if rows is None:
+            self.refuse(group, route, Reason.BAD_REQUEST, "a key is outside the shard's range")
+            return
+        size = sum([len(row) for row in rows if row])
         sent = self._sent_bytes.get(route, 0)
         if size > limits.BATCH_BYTES_MAX:
             self.refuse(group, route, Reason.TOO_LARGE, "the rows are too many bytes for one answer")
@@ -179,7 +179,7 @@ class Service:
             self._answer(route, Refused(group.id, Reason.OVERLOADED, EFFECT_NONE, detail, retry_ms=_NEXT_TURN_MS))
         else:
             self._sent_bytes[route] = sent + size
-            self._answer(route, Values(group.id, rows, stale_ms))
+            self._answer(route, Values(group.id, tuple(rows), stale_ms))
 
     def _pass_on(self, group: Group, route: Route, leader: NodeId, news: ShardInfo | None, *, pass_on: bool) -> None:
         if leader and leader != self.me and pass_on:

@@ -20,8 +20,8 @@ from zkv.core.shard.commands import (
     Operation,
     Put,
     PutIf,
-    Row,
 )
+from zkv.core.shard.rows import ROW_HEADER_BYTES, unpack_row
 from zkv.errors import ConditionFailed, InvalidRequest, TooLarge, ZkvError
 
 T = TypeVar("T")
@@ -304,13 +304,14 @@ def _sum(raw: object, proof: Proof) -> object:
 
 
 def _value(raw: object, proof: Proof) -> object:
-    return raw.value if type(raw) is Row else None
+    return raw[ROW_HEADER_BYTES:] if type(raw) is bytes else None
 
 
 def _entry(raw: object, proof: Proof) -> object:
-    if type(raw) is not Row:
+    if type(raw) is not bytes:
         return None
-    return Entry(raw.value, raw.version, Receipt(raw.value, raw.version, *proof))
+    version, value = unpack_row(raw)
+    return Entry(value, version, Receipt(value, version, *proof))
 
 
 def _failed(raw: object) -> ZkvError:
@@ -324,4 +325,6 @@ def _failed(raw: object) -> ZkvError:
 def _version_in(raw: object) -> int:
     if type(raw) is int:
         return raw
-    return raw.version if isinstance(raw, Deleted | Incremented | Row) else 0
+    if type(raw) is bytes:
+        return unpack_row(raw).version
+    return raw.version if isinstance(raw, Deleted | Incremented) else 0

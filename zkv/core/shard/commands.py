@@ -13,11 +13,13 @@ from msgspec import Meta
 from zkv import limits
 from zkv.core.message import Message
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.rows import ROW_HEADER_BYTES
 from zkv.ids import ClientId, ShardId
 
 Key = Annotated[bytes, Meta(min_length=1, max_length=limits.KEY_BYTES_MAX)]
 Value = Annotated[bytes, Meta(max_length=limits.VALUE_BYTES_MAX)]
 Bound = Annotated[bytes, Meta(max_length=limits.KEY_BYTES_MAX + 16)]
+StoredRow = Annotated[bytes, Meta(min_length=ROW_HEADER_BYTES)]
 Session = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Signed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -147,13 +149,6 @@ class ScanGroup(Message, tag=3, frozen=True, gc=False):
 Group = WriteGroup | ReadGroup | ScanGroup
 
 
-class Row(Message, frozen=True, gc=False):
-    """A stored value and its version."""
-
-    version: int
-    value: bytes
-
-
 class Written(Message, tag=1, frozen=True, gc=False):
     """The group's results, in order. `committed` False: w below majority, the results' versions are 0.
 
@@ -167,10 +162,13 @@ class Written(Message, tag=1, frozen=True, gc=False):
 
 
 class Values(Message, tag=2, frozen=True, gc=False):
-    """The rows asked for, in order; None where there is none. `stale_ms` -1: linearizable."""
+    """The rows asked for, in order, as they are stored (`rows.unpack_row`); None where there is none.
+
+    `stale_ms` -1: linearizable.
+    """
 
     id: int
-    rows: tuple[Row | None, ...]
+    rows: tuple[StoredRow | None, ...]
     stale_ms: int = -1
 
 

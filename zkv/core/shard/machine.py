@@ -29,27 +29,31 @@ from zkv.core.shard.commands import (
     Reason,
     Refused,
     Result,
-    Row,
     ScanGroup,
     WriteGroup,
 )
 from zkv.core.shard.descriptor import ShardInfo
-from zkv.core.shard.rows import Changes, Rows, numbered_key, numbered_range, row_key, session_key
+from zkv.core.shard.rows import (
+    ROW_HEADER_BYTES,
+    Changes,
+    Row,
+    Rows,
+    numbered_key,
+    numbered_range,
+    pack_row,
+    row_key,
+    session_key,
+    unpack_row,
+)
 from zkv.core.shard.sessions import Session, Sessions
 from zkv.ids import ClientId, ReplicaId
 
 Partition = Callable[[bytes], bytes]  # user key -> partition key of the shard's table, or back
 
-ROW_HEADER_BYTES = 9  # version (8, big-endian), flags (1, zero)
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _INTEGER_BYTES_MAX = 20
 _membership = msgspec.msgpack.Decoder(Membership)
 _evict = msgspec.msgpack.Decoder(Evict)
-
-
-def unpack_row(stored: bytes) -> Row:
-    """A stored row as version and value."""
-    return Row(int.from_bytes(stored[:8], "big"), stored[ROW_HEADER_BYTES:])
 
 
 class ShardMachine:
@@ -115,12 +119,15 @@ class ShardMachine:
             records.Applied(self.applied.index, self.applied.term, self.counter, self.sessions.floor)
         )
 
-    def read(self, keys: tuple[bytes, ...]) -> tuple[tuple[Row | None, ...], int]:
-        """The rows under these user keys, as of the last finished turn, and their bytes."""
-        get, partition, prefix = self._rows.get, self.partition, self._prefix
-        found = [get(prefix + partition(key)) for key in keys]
-        size = sum([len(stored) for stored in found if stored])
-        return tuple([stored if stored is None else unpack_row(stored) for stored in found]), size
+    def read(self, keys: tuple[bytes, ...]) -> list[bytes | None] | None:
+        """The stored rows under these user keys, as of the last finished turn; None: some key is outside the range."""
+        partition, prefix = self.partition, self._prefix
+        row_keys = [prefix + partition(key) for key in keys]
+        first, after = self.row_range()
+        if min(row_keys) < first or max(row_keys) >= after:
+            return None
+        get = self._rows.get
+        return [get(row_key) for row_key in row_keys]
 
     def scan(self, group: ScanGroup) -> Page:
         """One page, as of the last finished turn, within the shard's own range."""
@@ -156,10 +163,6 @@ class ShardMachine:
                 size += len(operation.value)
         return size
 
-    def owns_keys(self, keys: tuple[bytes, ...]) -> bool:
-        """Whether every key lies in the shard's range."""
-        return all(self.info.owns(self.partition(key)) for key in keys)
-
     def row_range(self) -> tuple[bytes, bytes]:
         """[start, end) of the engine keys of this shard's rows."""
         end = self._prefix + self.info.end if self.info.end else row_key(self.space + 1, b"")
@@ -193,10 +196,23 @@ class ShardMachine:
         session.forget_below(group.lowest)
         self._dirty[client] = session
         if group.first > session.highest:
-            results = [self._apply_operation(operation, changes) for operation in group.operations]
+            results = self._apply_all(group.operations, changes)
             session.remember(group.first, tuple(results))
             return results
         return self._apply_again(group, session, changes)
+
+    def _apply_all(self, operations: tuple[Operation, ...], changes: Changes) -> list[Result]:
+        """Operations that nobody has applied before; a put needs nothing but its key's place."""
+        prefix, partition = self._prefix, self.partition
+        results: list[Result] = []
+        for operation in operations:
+            if type(operation) is Put:
+                self.counter = version = self.counter + 1
+                changes[prefix + partition(operation.key)] = pack_row(version, operation.value)
+                results.append(version)
+            else:
+                results.append(self._apply_operation(operation, changes))
+        return results
 
     def _apply_again(self, group: WriteGroup, session: Session, changes: Changes) -> list[Result]:
         """A group of which some operations may have been applied: each is applied, or remembered, on its own."""
@@ -213,7 +229,7 @@ class ShardMachine:
         self.counter = version = self.counter + 1
         key = self._prefix + self.partition(operation.key)
         if type(operation) is Put:
-            changes[key] = version.to_bytes(ROW_HEADER_BYTES - 1, "big") + b"\0" + operation.value
+            changes[key] = pack_row(version, operation.value)
             return version
         stored = changes[key] if key in changes else self._rows.get(key)
         found = int.from_bytes(stored[:8], "big") if stored else 0
@@ -228,7 +244,7 @@ class ShardMachine:
         assert not isinstance(operation, Put)
         if operation.version != found:
             return Failed(FailedBecause.VERSION, found)
-        changes[key] = version.to_bytes(ROW_HEADER_BYTES - 1, "big") + b"\0" + operation.value
+        changes[key] = pack_row(version, operation.value)
         return version
 
     def _increment(self, operation: Increment, key: bytes, stored: bytes | None, changes: Changes) -> Result:
@@ -239,7 +255,7 @@ class ShardMachine:
         total = number + operation.by
         if not _INT64_MIN <= total <= _INT64_MAX:
             return Failed(FailedBecause.OVERFLOW, row.version)
-        changes[key] = self.counter.to_bytes(ROW_HEADER_BYTES - 1, "big") + b"\0" + b"%d" % total
+        changes[key] = pack_row(self.counter, b"%d" % total)
         return Incremented(total, self.counter)
 
 

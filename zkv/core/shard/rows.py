@@ -12,9 +12,29 @@ Every key begins with one letter for its kind and a fixed-width number, so that 
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Changes = dict[bytes, bytes | None]  # key -> value, None: delete
+
+VERSION_BYTES = 8  # of a user's row: big-endian
+ROW_HEADER_BYTES = 9  # version and flags
+
+
+class Row(NamedTuple):
+    """A user's row, taken apart."""
+
+    version: int
+    value: bytes
+
+
+def pack_row(version: int, value: bytes) -> bytes:
+    """A user's row as it is stored, and as it is sent to who reads it."""
+    return version.to_bytes(VERSION_BYTES, "big") + b"\0" + value
+
+
+def unpack_row(stored: bytes) -> Row:
+    """A stored row as version and value."""
+    return Row(int.from_bytes(stored[:VERSION_BYTES], "big"), stored[ROW_HEADER_BYTES:])
 
 
 class Rows(Protocol):

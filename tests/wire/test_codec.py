@@ -83,7 +83,7 @@ FRAMES: list[tuple[Decode, Message, str]] = [
     (
         codec.decode_to_client,
         Answers(2, NodeId("n1"), (Values(1, (pack_row(5, b"v"), None)),)),
-        "940202a26e3191940201929205c40176c0ff",
+        "940202a26e319194020192c40a00000000000000050076c0ff",
     ),
     (codec.decode_broadcast, Beacon(3, 300), "932003cd012c"),
 ]

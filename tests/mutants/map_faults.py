@@ -68,6 +68,8 @@ MAP = (
             ),
         ),
         tests=("tests/core/cluster/test_coordinator.py",),
+        seeds=0,
+        why="the power must fail within one flush of the coordinator, and the next command be another one",
     ),
     Mutant(
         "an old leader's news is taken",
@@ -158,6 +160,8 @@ ROUTING = (
                 "if part.run is None:",
             ),
         ),
+        seeds=100,
+        tests=(_SCENARIOS,),
     ),
     Mutant(
         "a lost answer is called no effect",

@@ -53,6 +53,8 @@ REQUESTS = (
                 "assert self.floor is not None",
             ),
         ),
+        seeds=100,
+        tests=("tests/core/shard/test_machine.py",),
     ),
     Mutant(
         "range not checked when applied",

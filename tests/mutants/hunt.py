@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -109,8 +110,8 @@ def table_of(catches: Iterable[Catch]) -> Table:
     table = Table("mutant", "rule", "caught by", "seeds", "CPU s", "said")
     for catch in catches:
         seeds = str(catch.seeds) if catch.seeds else ""
-        by = catch.by or "[bold red]nobody[/]"
-        table.add_row(catch.mutant, catch.rule, by, seeds, f"{catch.seconds:.1f}", catch.said[:160])
+        by = escape(catch.by) or "[bold red]nobody[/]"
+        table.add_row(catch.mutant, catch.rule, by, seeds, f"{catch.seconds:.1f}", escape(catch.said[:160]))
     return table
 
 

@@ -25,6 +25,7 @@ from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import Mutant, Rotten, copy_tree
 
 _LIMIT_S = 3_600.0  # one that never ends is not caught
+_PLAYED = "tests/scenarios/test_scenarios.py::test_the_script_plays_as_written"
 _VICTIM = re.compile(r"^FAILED (\S+)", re.MULTILINE)
 
 
@@ -110,7 +111,7 @@ def table_of(catches: Iterable[Catch]) -> Table:
     table = Table("mutant", "rule", "caught by", "seeds", "CPU s", "said")
     for catch in catches:
         seeds = str(catch.seeds) if catch.seeds else ""
-        by = escape(catch.by) or "[bold red]nobody[/]"
+        by = escape(catch.by.replace(_PLAYED, "scenario ")) or "[bold red]nobody[/]"
         table.add_row(catch.mutant, catch.rule, by, seeds, f"{catch.seconds:.1f}", escape(catch.said[:160]))
     return table
 

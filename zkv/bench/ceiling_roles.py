@@ -215,44 +215,33 @@ def reader(keys: int, value_bytes: int) -> None:
             send(encode((get.request, rows[get.key])), NOW)
 
 
-class _Client:
-    """A closed loop: each answer is followed by the next request."""
+def client(port: str, kind: Kind, shape: Shape) -> Rate:
+    """A closed loop: each answer is followed by the next request; after a warm-up that does not count."""
+    socket = _ask(port)
+    send, clock, reads = socket.send, time.perf_counter, kind is Kind.get
+    keys, value = [key_of(number) for number in range(shape.keys)], b"v" * shape.value_bytes
+    count, begun, latencies, turn = len(keys), [0.0] * shape.outstanding, list[float](), 0
+    begin = clock() + _WARM_UP_S
+    end = begin + shape.seconds
 
-    def __init__(self, port: str, kind: Kind, shape: Shape) -> None:
-        self._socket = _ask(port)
-        self._reads = kind is Kind.get
-        self._keys = [key_of(number) for number in range(shape.keys)]
-        self._value = b"v" * shape.value_bytes
-        self._begun = [0.0] * shape.outstanding
-        self._turn = 0
+    def ask(slot: int) -> None:
+        nonlocal turn
+        turn = (turn + _STEP) % count
+        begun[slot] = clock()
+        send(encode(Get(slot, keys[turn]) if reads else Put(slot, keys[turn], value)), NOW)
 
-    def run(self, seconds: float) -> Rate:
-        """Ask for `seconds`, after a warm-up that does not count."""
-        clock, socket, begun = time.perf_counter, self._socket, self._begun
-        latencies: list[float] = []
-        begin = clock() + _WARM_UP_S
-        end = begin + seconds
-        for slot in range(len(begun)):
-            self._send(slot)
-        wait = _waiter(socket)
-        while wait(_SILENCE_MS):
-            for body in _drain(socket):
-                slot, now = self._slot(body), clock()
-                if now > end:
-                    return rate_of(latencies, seconds)
-                if now >= begin:
-                    latencies.append(now - begun[slot])
-                self._send(slot)
-        raise SystemExit("no answer for 5 s")
-
-    def _slot(self, body: bytes) -> int:
-        return _decode_value(body)[0] if self._reads else _decode_count(body)
-
-    def _send(self, slot: int) -> None:
-        self._turn = (self._turn + _STEP) % len(self._keys)
-        key = self._keys[self._turn]
-        self._begun[slot] = time.perf_counter()
-        self._socket.send(encode(Get(slot, key) if self._reads else Put(slot, key, self._value)), NOW)
+    for slot in range(shape.outstanding):
+        ask(slot)
+    wait = _waiter(socket)
+    while wait(_SILENCE_MS):
+        for body in _drain(socket):
+            slot, now = _decode_value(body)[0] if reads else _decode_count(body), clock()
+            if now > end:
+                return rate_of(latencies, shape.seconds)
+            if now >= begin:
+                latencies.append(now - begun[slot])
+            ask(slot)
+    raise SystemExit("no answer for 5 s")
 
 
 def main(role: str, *arguments: str) -> None:
@@ -266,7 +255,7 @@ def main(role: str, *arguments: str) -> None:
             reader(*msgspec.json.decode(arguments[0], type=tuple[int, int]))
         case _:
             shape = msgspec.json.decode(arguments[2], type=Shape)
-            rate = _Client(arguments[0], Kind(arguments[1]), shape).run(shape.seconds)
+            rate = client(arguments[0], Kind(arguments[1]), shape)
             sys.stdout.write(msgspec.json.encode(rate).decode() + "\n")
 
 

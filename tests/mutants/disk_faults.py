@@ -4,8 +4,55 @@ from tests.mutants.mutant import Edit, Mutant
 
 _HOST = "zkv/core/node/host.py"
 _REPLAY = "zkv/storage/replay.py"
+_MEMTABLE = "zkv/storage/memtable.py"
 
 DISK = (
+    Mutant(
+        "engine flushed between the pieces of a generation",
+        "3",
+        "a crash leaves half a turn: an increment is applied again on top of itself",
+        (
+            Edit(
+                _MEMTABLE,
+                "        if self._queue:\n            self._write(self._piece_rows or len(self._queue))\n        elif",
+                "        if self._queue and self._flushed >= self._wanted:\n"
+                "            self._write(self._piece_rows or len(self._queue))\n        elif self._queue or",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/storage/test_memtable.py",),
+        why="the simulator's engine stands alone",
+    ),
+    Mutant(
+        "a piece is written beside the engine's flush",
+        "3",
+        "a crash leaves half a turn",
+        (
+            Edit(
+                _MEMTABLE,
+                "if not wait and not future.done():\n            return False",
+                "if not wait and not future.done():\n            return True",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/storage/test_memtable.py",),
+        why="the simulator's engine stands alone",
+    ),
+    Mutant(
+        "a checkpoint waits only for what is fresh",
+        "5",
+        "the log goes while rows are on their way to the engine",
+        (
+            Edit(
+                _MEMTABLE,
+                "self._wanted = self._number if self._fresh.rows else self._number - 1",
+                "self._wanted = self._number if self._fresh.rows else self._wanted",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/storage/test_memtable.py",),
+        why="the simulator's engine stands alone",
+    ),
     Mutant(
         "promises leave before the flush",
         "7",

@@ -127,8 +127,7 @@ class Memtable:
 
     def begin_flush(self) -> int:
         """Want all that was applied so far on disk. Returns a number for `is_flushed`."""
-        if self._fresh.rows:
-            self._wanted = self._number
+        self._wanted = self._number if self._fresh.rows else self._number - 1
         return self._wanted
 
     def is_flushed(self, number: int) -> bool:

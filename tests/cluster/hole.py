@@ -29,11 +29,16 @@ class Hole:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def swallow(self) -> int:
-        """From now on every connection that there is passes nothing on; new ones do. Returns how many there are."""
+    @property
+    def connections(self) -> int:
+        """How many have come through it and are open."""
+        with self._lock:
+            return len(self._other_end) // 2
+
+    def swallow(self) -> None:
+        """From now on every connection that there is passes nothing on; new ones do."""
         with self._lock:
             self._swallowing = set(self._other_end)
-            return len(self._swallowing) // 2
 
     def __enter__(self) -> Self:
         return self

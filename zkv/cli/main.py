@@ -56,7 +56,8 @@ def run(arguments: list[str]) -> int:
     except errors.ZkvError as error:
         return _fail(str(error), EXIT_CODES[type(error)])
     except typer.TyperException as error:
-        return _fail(f"{error.format_message()} (see `zkv --help`)", error.exit_code)
+        what = error.format_message() or "a command is missing"  # a group alone has shown its help
+        return _fail(f"{what} (see `zkv --help`)", error.exit_code)
     except typer.Abort:
         return _fail("stopped at your word", FAILED)
     except OSError as error:

@@ -437,7 +437,7 @@ def test_a_name_that_is_taken_is_refused(other: m.CreateTable) -> None:
         (create(1, "t", replicas=4), "Unavailable", "4 replicas need as many nodes, and 3 are up"),
         (create(1, "t", splits=(b"a",)), "InvalidRequest", "for range tables"),
         (create(1, "t", partitioner=RANGE, splits=(b"b", b"a")), "InvalidRequest", "must rise"),
-        (m.DropTable(1, "t"), "NoSuchTable", "no table t"),
+        (m.DropTable(1, "t"), "NoSuchTable", "no table 't'"),
     ],
     ids=["too few nodes", "splits of a hash table", "splits that fall", "drop of nothing"],
 )

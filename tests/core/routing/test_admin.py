@@ -67,6 +67,24 @@ def test_a_refusal_arrives_as_its_own_error(cluster: FakeCluster) -> None:
     assert twice.effect == absent.effect == "none"
 
 
+def test_what_the_coordinator_cannot_do_yet_is_tried_until_the_deadline_and_told_in_its_words(
+    cluster: FakeCluster,
+) -> None:
+    usual = cluster.answer_to
+
+    def unable(address: str, frame: Message) -> Message | None:
+        if isinstance(frame, m.CreateTable):
+            return m.AdminRefused(frame.id, "Unavailable", "5 replicas need as many nodes, and 3 are up", 0)
+        return usual(address, frame)
+
+    cluster.answer_to = unable  # type: ignore[method-assign]
+    error = cluster.result(admin.create_table("new", 5))
+    assert isinstance(error, errors.Unavailable)
+    assert "5 replicas need as many nodes, and 3 are up" in error.what
+    assert error.effect == "none"
+    assert cluster.count(m.CreateTable) > 3
+
+
 def test_without_a_coordinator_nothing_is_done_and_with_a_silent_one_nobody_knows(cluster: FakeCluster) -> None:
     cluster.result(ops.get("warm"))
     cluster.run(for_ms=10)

@@ -189,7 +189,7 @@ class TableRequests:
         if waiting.seen is not None and (table is None or table.table != waiting.seen):
             return AdminDone(request.id, self._state.map.version)
         if table is None:
-            return AdminRefused(request.id, "NoSuchTable", f"there is no table {request.name}", EFFECT_NONE)
+            return AdminRefused(request.id, "NoSuchTable", f"there is no table {request.name!r}", EFFECT_NONE)
         waiting.seen = table.table
         if is_late:
             what = f"table {request.name} is out of use, but not all of its replicas are deleted yet"

@@ -15,7 +15,7 @@ from zkv.core.routing.ledger import Ledger
 from zkv.core.routing.operations import Bytes, Request, key_bytes
 from zkv.core.routing.parts import NEVER
 from zkv.core.routing.peers import Peers
-from zkv.core.routing.retry import pause_ms
+from zkv.core.routing.retry import LAST_MS, pause_ms
 from zkv.core.shard.commands import EFFECT_DONE, EFFECT_NONE
 from zkv.errors import Effect, InvalidRequest, NoSuchTable, Timeout, Unavailable, ZkvError
 
@@ -96,13 +96,14 @@ def shard_map() -> AdminRequest[MapSnapshot]:
 class _Call:
     """One admin request under way."""
 
-    __slots__ = ("doubt", "figures", "next_ms", "request", "submitted_ms", "tries", "unheard", "version")
+    __slots__ = ("detail", "doubt", "figures", "next_ms", "request", "submitted_ms", "tries", "unheard", "version")
 
     def __init__(self, request: AdminRequest[object], now_ms: int) -> None:
         self.request = request
         self.submitted_ms = now_ms
         self.next_ms = now_ms  # when to do something next
         self.tries = 0
+        self.detail = ""  # what the last refusal said
         self.doubt = False  # an attempt was sent and not answered
         self.version: int | None = None  # done; the map must reach this version
         self.figures: dict[str, Figures | None] = {}
@@ -161,7 +162,10 @@ class Desk:
         if kind is NoSuchTable and call.doubt and isinstance(call.request.order, m.DropTable):
             call.version = 0  # an earlier attempt, whose answer was lost, has dropped it
         elif kind is Unavailable and effect == "none":
+            call.detail = answer.what
             call.next_ms = now_ms + pause_ms(call.tries, 0, self._rng)
+            if call.next_ms + LAST_MS > call.request.deadline_ms and not call.doubt:
+                call.next_ms = NEVER  # an attempt so near the deadline would only turn effect "none" into "unknown"
         else:
             error = kind(answer.what)
             error.effect = "unknown" if call.doubt and effect == "none" else effect
@@ -249,8 +253,9 @@ class Desk:
             return Timeout(f"done, but the map did not show it within {waited}", effect="done")
         if call.doubt or self._was_silent(call):
             effect: Effect = "unknown" if call.request.order is not None else "none"
-            return Timeout(f"no answer from a coordinator within {waited}", effect=effect)
-        nobody = self._peers.silence() or "no coordinator can be reached"
+            because = f": {call.detail}" if call.detail else ""
+            return Timeout(f"no answer from a coordinator within {waited}{because}", effect=effect)
+        nobody = self._peers.silence() or call.detail or "no coordinator can be reached"
         return Unavailable(f"no success within {waited}: {nobody}")
 
     def _new_id(self) -> int:

@@ -4,11 +4,12 @@ import msgspec
 import pytest
 
 from tests.core.routing.fake_cluster import FakeCluster
+from tests.core.routing.fake_shards import Fault
 from zkv import errors
 from zkv.core.cluster.messages import MapRequest, Welcome
 from zkv.core.cluster.shardmap import MapDelta, NodeState, Partitioner
 from zkv.core.routing import operations as ops
-from zkv.core.shard.commands import Group, WriteGroup
+from zkv.core.shard.commands import EFFECT_NONE, Answer, Group, Reason, Refused, WriteGroup
 
 
 @pytest.fixture
@@ -236,6 +237,42 @@ def test_a_cluster_made_anew_at_the_old_addresses_is_a_protocol_error() -> None:
     assert isinstance(error, errors.ProtocolError)
     assert "n1:1 belongs to another cluster" in str(error)
     assert error.effect == "none"
+
+
+def foreign(*addresses: str) -> Fault:
+    """Nodes of another cluster listen at these addresses."""
+
+    def fault(address: str, group: Group) -> Answer | None:
+        if address not in addresses:
+            return None
+        return Refused(group.id, Reason.WRONG_CLUSTER, EFFECT_NONE, "this node belongs to another cluster")
+
+    return fault
+
+
+def test_where_another_clusters_node_has_taken_an_address_the_next_leader_is_asked(cluster: FakeCluster) -> None:
+    cluster.fault = foreign("n1:1")
+    key = cluster.key_in(1)
+    call = cluster.ask(ops.put(key, b"v"))
+    cluster.run(for_ms=50)
+    cluster.lead(1, "n2")
+    cluster.run(call)
+    assert call.outcome == 1
+    assert [address for address, _ in cluster.groups()].count("n1:1") == 1, "it is asked no more"
+
+
+def test_where_no_address_is_of_the_cluster_the_error_says_so_at_once() -> None:
+    cluster = FakeCluster(shards=3, given=("n1:1",), direct=False)
+    cluster.result(ops.get("warm"))
+    cluster.answer("c:1", Welcome(0, 1, 99, "whoever", "coordinator", 1))
+    cluster.run(for_ms=5)
+    cluster.fault = foreign("n1:1", "n2:1", "n3:1")
+    began = cluster.now_ms
+    error = cluster.result(ops.put("k", "v"), timeout_ms=5_000)
+    assert isinstance(error, errors.ProtocolError)
+    assert "another cluster" in str(error)
+    assert error.effect == "none"
+    assert cluster.now_ms - began < 100
 
 
 def test_a_node_called_down_that_answers_all_the_same_is_used_again(cluster: FakeCluster) -> None:

@@ -286,7 +286,7 @@ class Node:
             return
         if frame.cluster and frame.cluster != self.cluster:
             for group in frame.groups:
-                self.service.refuse(group, route, Reason.BAD_REQUEST, "this node belongs to another cluster")
+                self.service.refuse(group, route, Reason.WRONG_CLUSTER, "this node belongs to another cluster")
             return
         for group in frame.groups:
             self._take(group, route, pass_on=frame.forwarding)

@@ -8,7 +8,7 @@ from zkv.core.routing.flights import Flights, Pauses
 from zkv.core.routing.ledger import Ledger
 from zkv.core.routing.operations import READ, SCAN, WRITE, Proof
 from zkv.core.routing.parts import Attempt, Part
-from zkv.core.routing.peers import Peers
+from zkv.core.routing.peers import FOREIGN, Peers
 from zkv.core.routing.places import Places
 from zkv.core.routing.retry import HOPS_MAX, LAST_MS, RULES, Move, Rule, note_refusal, pause_ms, refusal
 from zkv.core.routing.scan import Window, page_of
@@ -94,6 +94,8 @@ class Answering:
 
     def _refused(self, attempt: Attempt, refused: Refused, now_ms: int) -> None:
         rule = RULES[refused.reason]
+        if refused.reason is Reason.WRONG_CLUSTER:
+            rule = self._foreign(attempt.address, rule)
         learnt = refused.news is not None and self._atlas.learn(refused.news)
         if rule.heal:
             self._atlas.need(now_ms, attempt.address)
@@ -109,6 +111,13 @@ class Answering:
             if move is Move.REROUTE and not (learnt or rule.heal or self._leads_elsewhere(attempt)):
                 move = Move.PAUSE
             self._follow(part, move, rule, refused, now_ms, shared=shared)
+
+    def _foreign(self, address: str, rule: Rule) -> Rule:
+        """Another cluster's node has taken the address: ask there no more, and nobody where no address is of ours."""
+        peer = self._peers.known.get(address)
+        if peer is not None:
+            peer.fault = FOREIGN
+        return rule._replace(move=Move.FAIL) if self._peers.all_faulty else rule
 
     def _follow(self, part: Part, move: Move, rule: Rule, refused: Refused, now_ms: int, *, shared: bool) -> None:
         match move:

@@ -12,6 +12,7 @@ from zkv.core.cluster.shardmap import NodeInfo, NodeState
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import NodeId
 
+FOREIGN: Final = "belongs to another cluster"
 FORWARD_MS: Final = 1_000
 SILENT_MS: Final = 3_000  # a link that says nothing for so long is connected anew
 _SLOWER: Final = 0.5  # the share of a difference that is believed at once

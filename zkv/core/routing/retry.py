@@ -12,7 +12,7 @@ from zkv.core.raft.ready import Rng
 from zkv.core.routing.operations import WRITE
 from zkv.core.routing.parts import Part
 from zkv.core.shard.commands import EFFECT_DONE, EFFECT_UNKNOWN, Reason
-from zkv.errors import Effect, InvalidRequest, Overloaded, Timeout, TooLarge, Unavailable, ZkvError
+from zkv.errors import Effect, InvalidRequest, Overloaded, ProtocolError, Timeout, TooLarge, Unavailable, ZkvError
 
 ATTEMPT_MS: Final = 400  # an attempt without an answer for so long is made again elsewhere
 ATTEMPT_MS_MAX: Final = 3_200
@@ -54,6 +54,7 @@ RULES: Final[dict[Reason, Rule]] = {
     Reason.LEVEL_NOT_REACHED: Rule(Move.FAIL, Timeout),
     Reason.TOO_LARGE: Rule(Move.HALVE, TooLarge),
     Reason.BAD_REQUEST: Rule(Move.FAIL, InvalidRequest),
+    Reason.WRONG_CLUSTER: Rule(Move.PAUSE, ProtocolError, heal=True),  # FAIL where no address is of ours
 }
 
 
@@ -95,6 +96,8 @@ def late(part: Part, waited_ms: int, nobody: str) -> ZkvError:
     if effect == "unknown" or (silent and not nobody):
         because = f": {part.detail}" if part.detail else ""
         return Timeout(f"no answer within {seconds}{because}", effect=effect)
+    if part.blame is ProtocolError:
+        return ProtocolError(f"no success within {seconds}: {part.detail}", effect=effect)
     if part.blame is Overloaded:
         return Overloaded(f"still refused after {seconds}: {part.detail}", effect=effect)
     return Unavailable(f"no success within {seconds}: {nobody or part.detail}", effect=effect)

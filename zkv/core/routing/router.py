@@ -21,7 +21,7 @@ from zkv.core.routing.ledger import Finished, Ledger
 from zkv.core.routing.operations import KeyRequest, Request
 from zkv.core.routing.outbox import Outbox
 from zkv.core.routing.parts import NEVER, Part
-from zkv.core.routing.peers import Peer, Peers
+from zkv.core.routing.peers import FOREIGN, Peer, Peers
 from zkv.core.routing.places import Places
 from zkv.core.routing.recovery import Recovery
 from zkv.core.routing.session import Sessions
@@ -189,7 +189,7 @@ class Router:
         if message.protocol != m.PROTOCOL_VERSION:
             peer.fault = f"speaks protocol {message.protocol}, not {m.PROTOCOL_VERSION}"
         elif shard_map is not None and message.cluster not in (0, shard_map.cluster):
-            peer.fault = "belongs to another cluster"
+            peer.fault = FOREIGN
         else:
             peer.fault = ""
             self.atlas.version_seen(message.map_version, peer.address, now_ms)
@@ -201,7 +201,7 @@ class Router:
         if not message.map.version or peer.fault:
             return  # a node that has none yet
         if shard_map is not None and message.map.cluster != shard_map.cluster:
-            peer.fault = "belongs to another cluster"
+            peer.fault = FOREIGN
             return
         self.atlas.arrived(message, now_ms)
         self._places.settle(now_ms)

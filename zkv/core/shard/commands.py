@@ -198,6 +198,7 @@ class Reason(IntEnum):
     LEVEL_NOT_REACHED = 10  # w=all: committed, but not every voter has it; effect done
     TOO_LARGE = 11  # effect none
     BAD_REQUEST = 12  # effect none
+    WRONG_CLUSTER = 13  # the node is of another cluster; effect none
 
 
 EFFECT_NONE, EFFECT_DONE, EFFECT_UNKNOWN = 0, 1, 2

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from zkv.core.routing.operations import KeyRequest, Proof, key_of
+from zkv.core.routing.operations import KeyRequest, Proof, keys_of
 from zkv.core.routing.parts import Attempt, Part
 from zkv.core.routing.retry import batch_error
 from zkv.errors import ZkvError
@@ -54,13 +54,15 @@ class Ledger:
         self.finished.append((token, result))
 
     def _share(self, request: KeyRequest[object], part: Part, results: list[object]) -> None:
-        request.results.update(zip(map(key_of, part.items), results, strict=True))
+        request.results.update(zip(keys_of(request.kind, part.items), results, strict=True))
         request.left -= len(results)
         if not request.left:
-            # In the order that the caller gave, whichever shard was first.
-            self.hand_back(request.token, _whole(request))
+            self.hand_back(request.token, _whole(request, in_order=part.items is request.items))
 
 
-def _whole(request: KeyRequest[object]) -> dict[bytes, object] | ZkvError:
-    ordered = {key: request.results[key] for key in map(key_of, request.items)}
-    return batch_error(ordered) or ordered
+def _whole(request: KeyRequest[object], *, in_order: bool) -> dict[bytes, object] | ZkvError:
+    """Every item's result, in the order that the caller gave, whichever shard was first."""
+    found = request.results
+    if not in_order:
+        found = {key: found[key] for key in keys_of(request.kind, request.items)}
+    return batch_error(found) or found

@@ -175,7 +175,7 @@ def mput(
     """Store every row, each on its own (not atomic); the result is key -> version."""
     operations = tuple([Put(key_bytes(key), value_bytes(value)) for key, value in rows.items()])
     size = sum([len(put.key) + len(put.value) for put in operations])
-    if len({put.key for put in operations}) != len(operations):
+    if len(set(map(type, rows))) > 1 and len({put.key for put in operations}) != len(operations):
         raise InvalidRequest("a batch names a key twice, as bytes and as str")
     return _batch(WRITE, table, copies_of(w), operations, _version, size)
 
@@ -212,6 +212,13 @@ def with_receipt(request: KeyRequest[T]) -> KeyRequest[Receipt[T]]:
 def key_of(item: object) -> bytes:
     """The user key of an item of a request that is no scan."""
     return item if type(item) is bytes else cast(Operation, item).key
+
+
+def keys_of(kind: int, items: tuple[object, ...]) -> Iterable[bytes]:
+    """The user keys of all items of a request that is no scan."""
+    if kind == READ:
+        return cast(tuple[bytes, ...], items)
+    return [operation.key for operation in cast(tuple[Operation, ...], items)]
 
 
 def is_unconditional(item: object) -> bool:

@@ -13,7 +13,7 @@ from zkv.core.cluster.shardmap import TableInfo
 from zkv.core.routing.atlas import Atlas
 from zkv.core.routing.lanes import Lane
 from zkv.core.routing.ledger import Ledger
-from zkv.core.routing.operations import OPERATION_BYTES, SCAN, WRITE, is_unconditional, key_of
+from zkv.core.routing.operations import OPERATION_BYTES, SCAN, WRITE, is_unconditional, key_of, keys_of
 from zkv.core.routing.parts import NEVER, Part
 from zkv.core.routing.retry import effect_of
 from zkv.core.routing.scan import ScanPage, Window, bounds, owner
@@ -115,8 +115,12 @@ class Places:
         self.dirty[shard] = lane
 
     def _scatter(self, part: Part, shard_map: ShardMap, table: TableInfo) -> None:
-        partition = partition_of(table.partitioner)
-        owners = [shard_map.locate(table.table, partition(key_of(item))) for item in part.items]
+        keys = [*map(partition_of(table.partitioner), keys_of(part.request.kind, part.items))]
+        owner_of_all = shard_map.locate(table.table, min(keys))
+        if owner_of_all is not None and owner_of_all.owns(max(keys)):
+            self._enter(part, owner_of_all)
+            return
+        owners = [shard_map.locate(table.table, key) for key in keys]
         if part.first:
             self._cut_runs(part, owners)
             return
@@ -126,9 +130,6 @@ class Places:
             shard = info.shard if info is not None else None
             shares.setdefault(shard, []).append(item)
             infos[shard] = info
-        if len(shares) == 1:
-            self._enter(part, owners[0])
-            return
         # An attempt under way may still be answered; the shares ask anew, and each key gets one result.
         part.done = True
         for shard, items in shares.items():

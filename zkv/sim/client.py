@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from zkv.checkers.history import Args, Outcome, Recorder, Token, Verb
+from zkv.checkers.history import Args, Outcome, Recorder, Token, Verb, text
 from zkv.core.routing.operations import ANY_REPLICA, KeyRequest, Receipt
 from zkv.core.routing.router import Router
+from zkv.core.routing.scan import Scan, ScanPage
 from zkv.errors import ConditionFailed, ZkvError
 from zkv.sim.network import Arrival, Network
 from zkv.sim.processes import BROADCAST, ROUTER, Process
@@ -75,6 +76,28 @@ class SimClient(Process):
         now_ms = self.clock.now_ms()
         self.router.submit(request, request, now_ms + deadline_ms, now_ms)  # type: ignore[arg-type]  # any Request
         self.wake()
+
+    def members(self, key: bytes, scan: Scan, deadline_ms: int) -> None:
+        """Read a set by a scan, page by page; it is in the history from now on. `deadline_ms` is a page's."""
+        token = self._recorder.invoke(self.name, key, Verb.MEMBERS, Args(), self._moment_ns())
+        self._next_page(token, scan, (), deadline_ms)
+
+    def _next_page(self, token: Token, scan: Scan, met: tuple[str, ...], deadline_ms: int) -> None:
+        request = scan.next_request()
+        if request is None:
+            self._recorder.complete(token, self._moment_ns(), outcome=Outcome(members=met), effect="done")
+            return
+
+        def arrived(result: object) -> None:
+            if isinstance(result, ZkvError):
+                self._recorder.complete(token, self._moment_ns(), outcome=None, effect=result.effect)
+                return
+            assert isinstance(result, ScanPage)
+            scan.arrived(result)
+            rows = tuple([text(user_key) for user_key, _, _ in result.rows])
+            self._next_page(token, scan, met + rows, deadline_ms)
+
+        self.order(request, deadline_ms, arrived)
 
     def turn(self, arrivals: list[Arrival], now_ms: int) -> None:
         """Connect, hear, tick, send, hand back."""

@@ -19,7 +19,7 @@ from zkv.sim.plan import Plan
 from zkv.sim.processes import COORDINATOR, Process, SimNode
 from zkv.sim.report import Report
 from zkv.sim.swarm import draw, squeezed
-from zkv.sim.workload import TABLES, Load, final_reads
+from zkv.sim.workload import TABLES, Load, elements_of, final_reads, set_of
 from zkv.sim.world import MS, SECOND, Violation, World, account_of
 
 SETTLE_US = 30 * SECOND  # within so long of the last fault all must be well (stated in docs/testing.md)
@@ -193,6 +193,8 @@ class Run:
             return
         for number, ask in enumerate(final_reads()):
             self.clients[number % len(self.clients)].ask(ask, 10_000)
+        for table in TABLES:
+            self.clients[0].members(set_of(table), elements_of(table), 10_000)
         if not self.world.run(self.world.now_us + SETTLE_US, self._calm):
             self._say_what_is_not_well()
         self.report.healed_ms = (self.world.now_us - began_us) // MS

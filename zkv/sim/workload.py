@@ -1,20 +1,24 @@
 """What clients ask: a mix of all operations on a few keys, so that they meet one another.
 
-Some keys are registers and some are counters; every value written is unlike all others, so that a history says
+Some keys are registers and some are counters, one of which only rises; and each table has a set that only grows, a
+row for each element, read by scans. Every value written is unlike all others, so that a history says
 which write a read has seen. Conditions ask for a version that the client has seen lately.
 """
 
 from random import Random
 
-from zkv.checkers.history import Args, Recorder, Verb
+from zkv.checkers.history import Args, Recorder, Verb, text
 from zkv.core.routing import operations as op
 from zkv.core.routing.operations import KeyRequest
+from zkv.core.routing.scan import Scan
 from zkv.sim.client import Ask, SimClient
 from zkv.sim.world import MS, SECOND, World
 
 TABLES = ("scattered", "ordered")
 REGISTERS = tuple(f"r{number}".encode() for number in range(5))
 COUNTERS = tuple(f"c{number}".encode() for number in range(3))
+RISING = COUNTERS[0]
+ELEMENTS = b"e"  # how the rows of a set begin
 _OUTSTANDING = 6
 _REST_US = 5 * SECOND
 
@@ -32,6 +36,8 @@ class Load:
         self._recorder = recorder
         self._pause_us = pause_us
         self._rng = world.rng(f"load {client.name}")
+        self._sets = world.rng(f"sets {client.name}")
+        self._added = 0
         self._versions: dict[bytes, int] = {}
         self._looked = 0
 
@@ -58,6 +64,7 @@ class Load:
                 self.asked += 1
                 deadline_ms = self._rng.choice([300, 1_500, 5_000])
                 self._client.ask(self._draw(self._rng), deadline_ms)
+            self._tend_a_set(self._sets)
         pause_us = _REST_US if self._rest else self._pause_us
         self._later(int(self._rng.expovariate(1.0) * pause_us) + MS // 10)
 
@@ -77,9 +84,22 @@ class Load:
             level = "any" if rng.random() < 0.2 else "linearizable"
             return ask(table, key, Verb.GET, Args(), op.get(key, table=table, r=level))
         if counter:
-            by = rng.choice([1, 1, 1, 2, -1])
+            by = rng.choice([1, 1, 1, 2] if key == RISING else [1, 1, 1, 2, -1])
             return ask(table, key, Verb.INCREMENT, Args(by=by), op.increment(key, by, table=table))
         return self._write(rng, table, key)
+
+    def _tend_a_set(self, rng: Random) -> None:
+        """Now and then add an element, or look at all of them."""
+        table, chance = rng.choice(TABLES), rng.random()
+        if chance < 0.1:
+            self.asked += 1
+            self._added += 1
+            element = ELEMENTS + f"{self._client.name}.{self._added}".encode()
+            request = op.with_receipt(op.put(element, b"", table=table))
+            self._client.ask(Ask(set_of(table), Verb.ADD, Args(text(element)), request), 1_500)
+        elif chance < 0.15:
+            self.asked += 1
+            self._client.members(set_of(table), elements_of(table), 1_500)
 
     def _write(self, rng: Random, table: str, key: bytes) -> Ask:
         value = f"{self._client.name}.{self.asked}"
@@ -110,6 +130,16 @@ def final_reads() -> list[Ask]:
         for table in TABLES
         for key in (*REGISTERS, *COUNTERS)
     ]
+
+
+def set_of(table: str) -> bytes:
+    """The name of a table's set."""
+    return _name(table, b"set")
+
+
+def elements_of(table: str) -> Scan:
+    """A scan of the rows of a table's set."""
+    return Scan(table, prefix=ELEMENTS)
 
 
 def _name(table: str, key: bytes) -> bytes:

@@ -95,3 +95,10 @@ def test_a_stale_read_is_judged(name: str) -> None:
     history, drift, expected, evidence = TABLE[name]
     verdict = check(history, drift=drift)
     assert (verdict.status, evidence in str(verdict)) == (expected, True), str(verdict)
+
+
+def test_a_clock_that_may_jump_is_believed_by_that_much_less() -> None:
+    history = [A, B, get(50, "a", 3, 32)]
+    assert check(history).status is Status.VIOLATION
+    assert check(history, jump_ms=5).status is Status.VIOLATION
+    assert check(history, jump_ms=6).status is Status.PASSED

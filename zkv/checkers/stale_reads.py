@@ -21,8 +21,10 @@ CHECKER = "reads of any replica"
 _MS = 1_000_000
 
 
-def check(calls: Iterable[Call], *, drift: float = 0.0) -> Verdict:
-    """Judge every stale read in a history. `drift` 0.01: two clocks differ by up to 10 ms in a second.
+def check(calls: Iterable[Call], *, drift: float = 0.0, jump_ms: int = 0) -> Verdict:
+    """Judge every stale read in a history.
+
+    `drift` 0.01: two clocks differ by up to 10 ms in a second. `jump_ms`: and one may jump by so much at a time.
 
     UNKNOWN: a read told a value without its version.
     """
@@ -33,7 +35,9 @@ def check(calls: Iterable[Call], *, drift: float = 0.0) -> Verdict:
         if not reads:
             continue
         stale[key] = reads
-        found = _never_written(key, mine, reads) or _too_old(key, mine, reads, drift) or _unversioned(key, reads)
+        found = (
+            _never_written(key, mine, reads) or _too_old(key, mine, reads, drift, jump_ms) or _unversioned(key, reads)
+        )
         if found is not None:
             findings.append(found)
     return verdict(CHECKER, stale, findings)
@@ -44,13 +48,13 @@ def _outcome(call: Call) -> Outcome:
     return call.outcome if call.outcome is not None and call.effect != "unknown" else Outcome()
 
 
-def _too_old(key: str, calls: list[Call], reads: list[Call], drift: float) -> Evidence | None:
+def _too_old(key: str, calls: list[Call], reads: list[Call], drift: float, jump_ms: int) -> Evidence | None:
     """A read that is older than it says, whatever showed what it should have seen."""
     newest = Running(((ended_ns(call), _outcome(call).version or 0) for call in calls), max, 0)
     deletes = [call for call in calls if call.op is Verb.DELETE and call.effect != "none"]
     deleted = Running(((call.invoked_ns, _outcome(call).version or math.inf) for call in deletes), max, 0)
     for read in reads:
-        as_of_ns = read.invoked_ns - int(((read.stale_ms or 0) + 1) * (1 + drift) * _MS)
+        as_of_ns = read.invoked_ns - int(((read.stale_ms or 0) + 1 + jump_ms) * (1 + drift) * _MS)
         due = newest.before(as_of_ns)
         seen: float | None = _outcome(read).version
         if _outcome(read).found is False:

@@ -256,13 +256,16 @@ class Store:
         self.engine.crash(self._rng.randrange(0, self.engine.unflushed + 1))  # what it had not flushed was in memory
 
     def stop(self) -> None:
-        """A clean stop: what is in flight ends, and the engine is flushed."""
+        """A clean stop: what is in flight ends, and the engine is flushed; or a flush fails on the way."""
         self._dead = True
         for job in self._jobs:
             try:
                 self._put(job)
             except DiskFull:
                 break
+            except FlushFailed:
+                self._failed()
+                return
         self.folder.disk.end_process()
         self.engine.flush()
 

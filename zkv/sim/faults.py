@@ -16,6 +16,7 @@ from zkv.sim.processes import Process, SimNode
 from zkv.sim.swarm import Swarm
 from zkv.sim.world import MS, SECOND
 
+JUMP_MS_MAX = limits.LEASE_DRIFT_MS // 2  # of a clock, at most, where everything must hold
 _NODES_MAX = 5
 _RESTART_US = 500 * MS
 _REVIVE_US = 10 * SECOND  # by then a node that was told to stop has stopped

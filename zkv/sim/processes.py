@@ -252,7 +252,8 @@ class SimNode(Process):
         node.disk_is(full=self.store.full)
         if self._stopping_ms is not None and self._stopped(now_ms, self._stopping_ms):
             self.store.stop()
-            self.ended()
+            if self.alive:  # unless a flush failed
+                self.ended()
 
     def next_ms(self) -> int:
         """As the core says; a node that is to stop looks often."""

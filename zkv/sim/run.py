@@ -14,7 +14,7 @@ from zkv.errors import NoSuchTable, ZkvError
 from zkv.sim.checkers import Checkers, disagreements, wrong_maps
 from zkv.sim.client import SimClient
 from zkv.sim.cluster import Cluster
-from zkv.sim.faults import Trouble
+from zkv.sim.faults import JUMP_MS_MAX, Trouble
 from zkv.sim.plan import Plan
 from zkv.sim.processes import COORDINATOR, Process, SimNode
 from zkv.sim.report import Report
@@ -232,7 +232,9 @@ class Run:
             self.report.fail(f"{within}, {what}")
 
     def _judge(self) -> None:
-        for verdict in judge(self.recorder.calls, drift=self.swarm.drift):
+        jump_ms = JUMP_MS_MAX if "clock jump" in self.swarm.kinds else 0
+        drift = self.swarm.drift + jump_ms / 1_000  # a clock jumps once a second
+        for verdict in judge(self.recorder.calls, drift=drift, jump_ms=jump_ms):
             if verdict.status is Status.VIOLATION:
                 self.report.fail(str(verdict))
             elif verdict.status is Status.UNKNOWN and self.report.result == "passed":

@@ -138,7 +138,10 @@ def test_a_users_cluster_is_not_touched_without_yes(tmp_path: Path) -> None:
 def test_stopped_in_the_middle_it_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     folder = tmp_path / "kept"
     command = [*CHAOS, "--for", "60s", "--faults", "pause-node,cut-node", "--keep", str(folder)]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited.
+    running = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     assert running.stderr is not None
     for line in running.stderr:
         if "SIGSTOP of" in line or "cut: " in line:

@@ -1,6 +1,7 @@
 """The command line as such: help, usage, exit codes, and what it costs to start. No cluster is needed."""
 
 import inspect
+import io
 import subprocess
 import sys
 
@@ -57,6 +58,26 @@ def test_wrong_use_is_one_line_on_stderr(words: str, line: str, capsys: pytest.C
     assert (shown.out, shown.err.count("\n")) == ("", 1)
     assert shown.err.startswith(f"zkv: {line}")
     assert code == (1 if words.startswith("import") else 2)
+
+
+def test_a_table_is_dropped_at_the_word_of_a_person_or_of_yes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody listens at the address: whatever gets as far as asking the cluster ends with 4."""
+    drop = ["table", "drop", "events", "--address", "127.0.0.1:1", "--timeout", "0.2"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert run(drop) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
+    assert "stdin is no terminal; nothing was written; --yes drops the table events" in shown.err
+    assert run([*drop, "--yes"]) == 4
+    for answer, code in (("y\n", 4), ("n\n", 1), ("", 1)):
+        terminal = io.StringIO(answer)
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stdin", terminal)
+        capsys.readouterr()
+        assert (answer, run(drop)) == (answer, code)
+        assert "Drop the table events and all its rows?" in capsys.readouterr().out
 
 
 def test_nobody_at_the_address_is_exit_code_4(capsys: pytest.CaptureFixture[str]) -> None:

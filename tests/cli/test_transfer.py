@@ -51,6 +51,12 @@ def test_a_prefix_exports_those_rows_only(names_table: str, zkv_cluster: Cluster
     assert export(zkv_cluster, tmp_path / "out.tsv", "--table", names_table, "--prefix", "01F6") == wanted
 
 
+def test_an_export_that_fails_leaves_the_file_of_yesterday_alone(zkv_cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "out.tsv").write_text("yesterday\t1\n")
+    assert run(["export", str(tmp_path / "out.tsv"), "--table", "nowhere", "--address", zkv_cluster.address]) == 1
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out.tsv", "yesterday\t1\n")]
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_the_other_formats_carry_the_same_rows(
     form: str, names_table: str, zkv_cluster: Cluster, tmp_path: Path

@@ -9,6 +9,7 @@ from zkv.cli import options as o
 from zkv.cli.cluster import table_named
 from zkv.cli.overview import look
 from zkv.cli.render import print_json, show_rows
+from zkv.errors import InvalidRequest
 
 app = typer.Typer(help="Create, drop and show tables.", no_args_is_help=True)
 
@@ -56,11 +57,14 @@ def drop(
     address: o.AddressOption = o.ADDRESS,
     timeout: o.TimeoutOption = o.TIMEOUT_S,
 ) -> None:
-    """Drop a table and all its rows. Asks first on a terminal.
+    """Drop a table and all its rows. Asks first; where nobody can be asked, it needs --yes.
 
     Example: zkv table drop events --yes
     """
-    if not yes and sys.stdin.isatty():
+    if not yes:
+        if not sys.stdin.isatty():
+            what = "nobody can be asked, for stdin is no terminal"
+            raise InvalidRequest(what, advice=f"--yes drops the table {name}")
         typer.confirm(f"Drop the table {name} and all its rows?", abort=True)
     with o.connected(address, timeout) as client:
         client.drop_table(name)

@@ -158,7 +158,7 @@ def export_rows(
     address: o.AddressOption = o.ADDRESS,
     timeout: o.TimeoutOption = _TIMEOUT_S,
 ) -> None:
-    """Write all rows of a table, of a hash table in no useful order.
+    """Write all rows of a table, of a hash table in no useful order. A file that is there is replaced once all are had.
 
     Example: zkv export --table names | sort > names.tsv
     """
@@ -174,8 +174,23 @@ def _reading(path: str) -> AbstractContextManager[BinaryIO]:
     return nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb")
 
 
-def _writing(path: str) -> AbstractContextManager[BinaryIO]:
-    return nullcontext(sys.stdout.buffer) if path == "-" else Path(path).open("wb")
+@contextmanager
+def _writing(path: str) -> Iterator[BinaryIO]:
+    """The target. A file of rows is made beside its place: an export that fails leaves the one of yesterday alone."""
+    target = Path(path).resolve()
+    if path == "-":
+        yield sys.stdout.buffer
+    elif target.exists() and not target.is_file():  # a pipe or a device
+        with target.open("wb") as opened:
+            yield opened
+    else:
+        part = target.with_name(f"{target.name}.part")
+        try:
+            with part.open("wb") as file:
+                yield file
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _size(path: str) -> int | None:

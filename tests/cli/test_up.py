@@ -111,6 +111,7 @@ def test_it_serves_survives_a_kill_stops_cleanly_and_keeps_its_data(start: Calla
     assert f"zkv status --address 127.0.0.1:{base_port}" in text
     with zkv.connect(f"127.0.0.1:{base_port}") as client:
         client.put("kept", "yes")
+        client.put("greeting", "mine")
         pids = {name: up.pid(name) for name in NAMES}
         os.kill(pids["node1"], signal.SIGKILL)
         client.put("kept", "still")
@@ -122,9 +123,21 @@ def test_it_serves_survives_a_kill_stops_cleanly_and_keeps_its_data(start: Calla
     assert "Traceback" not in "".join(up.lines)
     again = start(base_port)
     again.wait_until_serving()
+    assert "Found 'greeting' (version 2) through node1; read 'mine' through node2." in "".join(again.lines)
     with zkv.connect(f"127.0.0.1:{base_port}") as client:
         assert client.get("kept") == b"still"
     assert again.stop(signal.SIGTERM) == 0
+
+
+def test_a_cluster_whose_default_table_was_dropped_starts_again(start: Callable[[int], Up], base_port: int) -> None:
+    up = start(base_port)
+    up.wait_until_serving()
+    with zkv.connect(f"127.0.0.1:{base_port}") as client:
+        client.drop_table("default")
+    assert up.stop(signal.SIGTERM) == 0
+    again = start(base_port)
+    again.wait_until_serving()
+    assert "There is no table 'default': somebody dropped it." in "".join(again.lines)
 
 
 def test_a_damaged_node_says_so_once_and_the_others_serve_on(start: Callable[[int], Up], base_port: int) -> None:

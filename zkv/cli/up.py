@@ -12,9 +12,10 @@ from types import FrameType
 from typing import TextIO
 
 import zkv
+from zkv.cli.options import TABLE
 from zkv.cli.overview import look
 from zkv.cli.render import note, show_table
-from zkv.errors import StartError, ZkvError
+from zkv.errors import ConditionFailed, StartError, ZkvError
 from zkv.testing.cluster import serves
 from zkv.testing.ports import is_free
 
@@ -23,6 +24,7 @@ _HOST = "127.0.0.1"
 _LOOK_S = 0.2
 _PATIENCE_S = 30.0
 _KEY, _VALUE = b"greeting", b"hello from zkv"
+_SHOWN_BYTES = 60
 
 
 def run_cluster(procfile: Path, data: Path, port: int) -> int:
@@ -83,10 +85,8 @@ class _Run:
         try:
             with zkv.connect(f"{_HOST}:{self._port}") as client:
                 seen = look(client)
-            with zkv.connect(self._nodes[0], direct=False) as first:
-                version = first.put(_KEY, _VALUE)
-            with zkv.connect(self._nodes[1], direct=False) as second:
-                value = second.get(_KEY)
+            toured = seen.map.table(TABLE) is not None
+            shown = self._tour() if toured else f"There is no table {TABLE!r}: somebody dropped it."
         except ZkvError as error:
             note(f"zkv: the cluster serves, but its tour failed: {error}")
             return
@@ -96,12 +96,23 @@ class _Run:
         print()
         names = ["shard", "table", "range", "leader", "replicas"]
         show_table(names, [[row[name] for name in names] for row in seen.shard_rows()])
-        shown = (value or b"").decode()
-        print(f"\nWrote {_KEY.decode()!r} (version {version}) through node1; read {shown!r} through node2. Try next:\n")
+        print(f"\n{shown} Try next:\n")
         where = "" if self._port == 7400 else f" --address {_HOST}:{self._port}"
-        for command in (f"zkv get greeting{where}", f"zkv locate greeting{where}", f"zkv status{where}"):
-            print(f"  .venv/bin/{command}")
+        for command in ("get greeting", "locate greeting", "status") if toured else (f"table create {TABLE}", "status"):
+            print(f"  .venv/bin/zkv {command}{where}")
         print("\nCtrl-C stops it; the data stays.\n", flush=True)
+
+    def _tour(self) -> str:
+        """What a user has put under the key stays."""
+        with zkv.connect(self._nodes[0], direct=False) as first:
+            try:
+                version, done = first.put(_KEY, _VALUE, if_absent=True), "Wrote"
+            except ConditionFailed as there:
+                version, done = there.version or 0, "Found"
+        with zkv.connect(self._nodes[1], direct=False) as second:
+            value = second.get(_KEY) or b""
+        read = value[:_SHOWN_BYTES].decode(errors="replace")
+        return f"{done} {_KEY.decode()!r} (version {version}) through node1; read {read!r} through node2."
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame

@@ -314,11 +314,15 @@ class Cluster:
 
 
 def serves(client: zkv.Client) -> bool:
-    """Whether every shard of `default` answers a linearizable read, and a put is taken."""
+    """Whether every shard of `default` answers a linearizable read, and a put is taken.
+
+    Where somebody dropped that table: whether every shard that there is has a leader by the map.
+    """
     shard_map = ShardMap(client.shard_map())
     default = shard_map.table("default")
     if default is None:
-        return False
+        led = all(shard.leading() is not None for shard in shard_map.shards.values())
+        return led and _ever_had_a_table(client)
     wanted = {info.shard for info in shard_map.shards_of(default.table)}
     probes: dict[int, bytes] = {}
     for number in range(_PROBES):
@@ -334,3 +338,12 @@ def serves(client: zkv.Client) -> bool:
     except ZkvError:
         return False
     return bool(wanted) and wanted == set(probes)
+
+
+def _ever_had_a_table(client: zkv.Client) -> bool:
+    """A cluster without tables is still being founded, or its tables were dropped: its coordinator knows."""
+    try:
+        told = client.status().values()
+    except ZkvError:
+        return False
+    return any(figures.get("tables_made") for figures in told if figures is not None)

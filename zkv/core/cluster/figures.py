@@ -58,6 +58,7 @@ def figures(
         "incarnation": shard_map.incarnation,
         "map_version": shard_map.version,
         "tables": len(shard_map.tables),
+        "tables_made": state.counters.table - 1,
         "nodes": [_node(info, loads, liveness) for _, info in sorted(shard_map.nodes.items())],
         "shards": {str(shard): _shard(info, reports) for shard, info in sorted(shard_map.shards.items())},
         "below_replicas": list(below_replica_count(shard_map)),

@@ -79,6 +79,12 @@ class TableExists(ZkvError):
     advice = "choose another name, or see `zkv table show NAME`"
 
 
+class NotPossible(ZkvError):
+    """The cluster cannot be changed like that as it stands now."""
+
+    advice = "see `zkv nodes` and `zkv operators`"
+
+
 class Overloaded(ZkvError):
     """The node has as much unanswered work as it takes, or no room on its disk. `retry_ms` is its hint."""
 

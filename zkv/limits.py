@@ -44,6 +44,11 @@ LEASE_MS = 500
 LEASE_DRIFT_MS = 50  # two clocks may differ by this much over one lease (10 %)
 REGISTER_MS = 250  # a node's heartbeat to the coordinator
 NODE_DOWN_MS = 1_500  # silent for longer: down
+GRACE_MS_MAX = 7 * 24 * 3_600_000  # of a silent node, before its replicas are rebuilt elsewhere
+
+# Moving replicas.
+MOVES_PER_NODE_MAX = 64
+HEALS_PER_NODE_MAX = 8  # lost replicas that are rebuilt on one node at a time, however many moves there may be
 
 # Disk.
 LOG_SEGMENT_BYTES = 32 * 1024 * 1024

@@ -29,6 +29,7 @@ from tests.core.cluster.town import FakeNode, Town
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.commands import MapCommand
 from zkv.core.cluster.follower import MapFollower
+from zkv.core.cluster.operators import ReplaceReplica
 from zkv.core.cluster.shardmap import Beacon, NodeState, Partitioner
 from zkv.core.message import Message
 from zkv.core.raft.messages import Membership
@@ -204,13 +205,19 @@ def _changes(command: MapCommand) -> list[str]:
     ]
     lines += [f"table {gone} is gone" for gone in delta.dropped_tables]
     lines += [f"shard {gone} is gone" for gone in delta.dropped_shards]
-    lines += [
-        f"plan {plan.id}: shard {plan.shard} replaces {', '.join(str(one.replica) for one in plan.lost)} by "
-        f"{plan.fresh.replica} on {plan.fresh.node}, for {plan.why}"
-        for plan in command.operators
-    ]
+    lines += [f"node {gone} is gone" for gone in delta.dropped_nodes]
+    lines += [_plan(plan) for plan in command.operators]
     lines += [f"plan {done} is done" for done in command.finished]
     return lines or ["nothing"]
+
+
+def _plan(plan: ReplaceReplica) -> str:
+    gone = ", ".join(str(one.replica) for one in plan.lost)
+    if plan.undone:
+        return f"plan {plan.id}: shard {plan.shard} gives up {gone} on {plan.target.node} again, for {plan.why}"
+    goes_on = "goes on to replace" if plan.joined else "replaces"
+    where = f"{plan.fresh.replica} on {plan.fresh.node}"
+    return f"plan {plan.id}: shard {plan.shard} {goes_on} {gone} by {where}, for {plan.why}"
 
 
 def _message(name: str, message: Message) -> str:

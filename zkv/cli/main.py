@@ -14,6 +14,7 @@ EXIT_CODES: dict[type[errors.ZkvError], int] = {
     errors.ConditionFailed: FAILED,
     errors.InvalidRequest: USAGE,
     errors.NoSuchTable: FAILED,
+    errors.NotPossible: FAILED,
     errors.Overloaded: FAILED,
     errors.ProtocolError: FAILED,
     errors.StartError: FAILED,

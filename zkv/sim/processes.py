@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from zkv.core.cluster.frames import Forward, Forwarded, PeerMessage, Peers
+from zkv.core.cluster.shardmap import Tuning
 from zkv.core.node.coordination import Coordination, CoordinatorTurn, member_of
 from zkv.core.node.host import Address, LostState
 from zkv.core.node.node import Node, Turn
@@ -321,6 +322,7 @@ class SimCoordinator(Process):
     ) -> None:
         super().__init__(world, network, COORDINATOR, clock)
         self.machine = machine
+        self.tuning = Tuning(balance=False)  # of a new cluster: joins as such move nothing, unless a run wants it
         self._audience = audience
 
     def start(self) -> None:
@@ -336,6 +338,7 @@ class SimCoordinator(Process):
             coordinators=(self.name,),
             publishers=(self.name,),
         )
+        self.core.logic.first_tuning = self.tuning
         self.core.load(self.store.recovered, self.clock.now_ms())
         self.began()
         self.core.logic.subscribed()

@@ -13,11 +13,10 @@ from zkv.errors import BadFrame
 
 ClientFrame = Requests | m.Hello | m.MapRequest | m.StatusRequest
 ToNode = ClientFrame | Peers
-ToCoordinator = (
-    m.Hello | m.MapRequest | m.StatusRequest | m.CreateTable | m.DropTable | m.Register | m.Alive | m.Dropped | Peers
-)
+AdminFrame = m.CreateTable | m.DropTable | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest
+ToCoordinator = m.Hello | m.MapRequest | m.StatusRequest | AdminFrame | m.Register | m.Alive | m.Dropped | Peers
 FromCoordinator = m.Registered | m.RegisterRefused | m.Heard | m.MapAnswer | m.Order
-ToClient = Answers | m.Welcome | m.MapAnswer | m.AdminDone | m.AdminRefused | m.StatusAnswer
+ToClient = Answers | m.Welcome | m.MapAnswer | m.AdminDone | m.AdminRefused | m.StatusAnswer | m.PlanAnswer
 Broadcast = MapDelta | Beacon
 
 _encoder = msgspec.msgpack.Encoder()

@@ -104,7 +104,7 @@ def test_no_step_leaves_fewer_live_voters_than_there_were() -> None:
 
 
 def test_a_plan_is_listed_with_what_it_does_next() -> None:
-    assert listed(PLAN, shard(1, members=membership(4))) == ("replace-replica", 1, "learn", "n3", "lost")
+    assert listed(PLAN, shard(1, members=membership(4))) == ("replace-replica", 1, "learn", "n3", "lost", 1, "n3")
     learning = Membership(5, (member(1), member(2), member(3)), (FRESH,))
     assert listed(PLAN, shard(1, members=learning)).step == "promote"
     assert listed(PLAN, None).step == "done"
@@ -112,8 +112,8 @@ def test_a_plan_is_listed_with_what_it_does_next() -> None:
 
 def test_shards_on_their_way_in_and_out_are_listed_by_their_state() -> None:
     creating, dropping = (shard(1, state=state) for state in (ShardState.CREATING, ShardState.DROPPING))
-    assert listed_state(creating, NodeId("n2")) == ("create-shard", 1, "create", "n2", "its table is new")
-    assert listed_state(dropping, None) == ("drop-shard", 1, "drop", None, "its table is dropped")
+    assert listed_state(creating, NodeId("n2")) == ("create-shard", 1, "create", "n2", "its table is new", 0, None)
+    assert listed_state(dropping, None) == ("drop-shard", 1, "drop", None, "its table is dropped", 0, None)
     assert listed_state(shard(1), None) is None
 
 

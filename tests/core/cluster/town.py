@@ -40,10 +40,11 @@ class Group:
             return
         self.info = msgspec.structs.replace(self.info, leader=living[0].replica, term=self.info.term + 1)
 
-    def change(self, order: m.ChangeMember) -> None:
-        """One step of membership, if the version is the expected one."""
+    def change(self, order: m.ChangeMember, alive: Callable[[Member], bool] = lambda member: True) -> None:
+        """One step of membership, if the version is the expected one and enough voters would be left."""
         held = self.info.membership
-        if order.expected != held.version:
+        rest = [own for own in held.voters if own != order.member]
+        if order.expected != held.version or (order.action == "remove" and sum(map(alive, rest)) < order.kept):
             return
         voters = tuple(own for own in held.voters if own != order.member)
         learners = tuple(own for own in held.learners if own != order.member)
@@ -95,6 +96,7 @@ class Town:
         self.events: list[str] = []
         self.on_order: Callable[[FakeNode, Message], bool] = lambda node, order: True
         self.electing = True
+        self.aloof: set[str] = set()  # nodes that do not hear it when their replicas are removed
         self._incarnation = 1000
         self.start_coordinator()
         for name in names:
@@ -215,6 +217,9 @@ class Town:
 
     def _report(self, node: FakeNode, replica: ReplicaId) -> m.ShardReport:
         info = self.groups[node.replicas[replica]].info
+        if replica not in {member.replica for member in self.members_of(info.shard)}:
+            past = msgspec.structs.replace(info.membership, version=info.membership.version - 1)
+            info = msgspec.structs.replace(info, membership=past, leader=ReplicaId(0))
         return m.ShardReport(replica, info, info.leader == replica, applied=1, rows=-1, bytes=-1)
 
     def _commit(self) -> None:
@@ -261,11 +266,29 @@ class Town:
                 node.replicas.pop(message.replica, None)
                 node.gone.append((message.shard, message.replica))
             case m.ChangeMember():
-                self.groups[message.shard].change(message)
+                self.groups[message.shard].change(message, self.is_alive)
                 self._bring(message.shard)
+                self._take_away(message.shard)
+            case m.DismissReplica() if message.member not in self.members_of(message.shard):
+                self._delete(self.nodes[message.member.node], message.member.replica)
             case m.TransferLeader():
                 group = self.groups[message.shard]
                 group.info = msgspec.structs.replace(group.info, leader=message.target, term=group.info.term + 1)
+
+    def members_of(self, shard: ShardId) -> tuple[Member, ...]:
+        membership = self.groups[shard].info.membership
+        return (*membership.voters, *membership.learners)
+
+    def _take_away(self, shard: ShardId) -> None:
+        """Who is a member no more deletes its replica, if it hears of it."""
+        members = {member.replica for member in self.members_of(shard)}
+        for node in self.nodes.values():
+            gone = [replica for replica, own in node.replicas.items() if own == shard and replica not in members]
+            for replica in gone if node.alive and node.name not in self.aloof else ():
+                self._delete(node, replica)
+
+    def _delete(self, node: FakeNode, replica: ReplicaId) -> None:
+        node.gone.append((node.replicas.pop(replica), replica))
 
     def _bring(self, shard: ShardId) -> None:
         """A learner that lives gets its state from the leader."""

@@ -10,7 +10,7 @@ import msgspec
 
 from zkv.core.cluster.mapstate import ShardMap, kept
 from zkv.core.cluster.operators import ReplaceReplica
-from zkv.core.cluster.shardmap import MapDelta, MapSnapshot, NodeInfo, Partitioner, TableInfo
+from zkv.core.cluster.shardmap import MapDelta, MapSnapshot, NodeInfo, Partitioner, TableInfo, Tuning
 from zkv.core.message import Message
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.rows import Changes, Rows, numbered_key
@@ -18,6 +18,7 @@ from zkv.errors import BadFrame
 from zkv.ids import TableId
 
 _META: Final = b"cm"
+_TUNING: Final = b"cu"
 _TABLE, _NODE, _SHARD, _OPERATOR, _SETTINGS = b"ct", b"cn", b"cs", b"co", b"cg"
 _START, _END = b"c", b"d"
 
@@ -71,6 +72,7 @@ _node = msgspec.msgpack.Decoder(NodeInfo)
 _shard = msgspec.msgpack.Decoder(ShardInfo)
 _operator = msgspec.msgpack.Decoder(ReplaceReplica)
 _settings = msgspec.msgpack.Decoder(TableSettings)
+_tuning = msgspec.msgpack.Decoder(Tuning)
 
 
 def decode_command(payload: bytes) -> MapCommand:
@@ -101,11 +103,13 @@ class CoordinatorState:
         tables: list[TableInfo] = []
         nodes: list[NodeInfo] = []
         shards: list[ShardInfo] = []
-        meta = _Meta(0, 0, 0, Counters())
+        meta, tuning = _Meta(0, 0, 0, Counters()), Tuning()
         for key, value in rows.scan(_START, _END):
             match key[:2]:
                 case b"cm":
                     meta = _meta.decode(value)
+                case b"cu":
+                    tuning = _tuning.decode(value)
                 case b"ct":
                     tables.append(_table.decode(value))
                 case b"cn":
@@ -120,7 +124,7 @@ class CoordinatorState:
                     state.settings[settings.table] = settings
                 case kind:
                     raise ValueError(f"a row of the coordinator of unknown kind {kind!r}")
-        everything = (tuple(tables), tuple(nodes), tuple(shards))
+        everything = (tuple(tables), tuple(nodes), tuple(shards), tuning)
         state.map = ShardMap(MapSnapshot(meta.incarnation, meta.version, meta.cluster, (), (), *everything))
         state.counters = meta.counters
         return state
@@ -157,6 +161,8 @@ class CoordinatorState:
         delta = command.delta
         cluster = command.cluster if self.map.version == 0 else self.map.cluster
         changes: Changes = {_META: encode(_Meta(delta.incarnation, delta.version, cluster, command.counters))}
+        if delta.tuning is not None:
+            changes[_TUNING] = encode(delta.tuning)
         changes.update((numbered_key(_TABLE, info.table), encode(info)) for info in delta.tables)
         changes.update((_NODE + info.node.encode(), encode(info)) for info in delta.nodes)
         held = self.map.shards

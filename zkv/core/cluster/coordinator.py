@@ -11,17 +11,21 @@ from typing import Final
 import msgspec
 
 from zkv.core.cluster import messages as m
+from zkv.core.cluster.changes import ChangeRequests
 from zkv.core.cluster.commands import CoordinatorState, MapCommand, encode
 from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.figures import Figure, figures
 from zkv.core.cluster.leaders import LeaderBalance
 from zkv.core.cluster.liveness import Liveness
+from zkv.core.cluster.operators import told_of_plan
 from zkv.core.cluster.orders import Orders
 from zkv.core.cluster.registrar import Registrar, told_of
-from zkv.core.cluster.replacement import draft_recreation, draft_replacements
+from zkv.core.cluster.replacement import draft_recreation
 from zkv.core.cluster.reports import Reports
-from zkv.core.cluster.shardmap import Beacon, MapDelta, NodeInfo, NodeState, Partitioner
+from zkv.core.cluster.shardmap import Beacon, MapDelta, NodeInfo, Partitioner, Tuning
+from zkv.core.cluster.standing import Standing
 from zkv.core.cluster.tables import TableRequests, draft_dropped, draft_table, requested_ranges
+from zkv.core.cluster.upkeep import Upkeep
 from zkv.core.message import Message
 from zkv.core.raft.ready import Rng
 from zkv.core.shard.commands import EFFECT_NONE
@@ -36,8 +40,9 @@ DEFAULT_REPLICAS: Final = 3
 EVENTS_MAX: Final = 1_000  # lines kept until the shell takes them; the oldest go first
 EARLY_MESSAGES_MAX: Final = 1_000  # kept until the first command has made the cluster's id
 
+AdminRequest = m.CreateTable | m.DropTable | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest
 Request = (
-    m.Hello | m.MapRequest | m.StatusRequest | m.CreateTable | m.DropTable | m.Register | m.Alive | m.Dropped
+    m.Hello | m.MapRequest | m.StatusRequest | AdminRequest | m.Register | m.Alive | m.Dropped
 )  # what may arrive at a coordinator, beside its group's own traffic
 
 
@@ -63,11 +68,14 @@ class Coordinator:
         self.state = state
         self.name = name
         self.first_shards = 0  # of the default table; 0: as many as any hash table
+        self.first_tuning = Tuning()  # of a new cluster
         self.balance = LeaderBalance()
         self.liveness = Liveness(now_ms, now_ms)
         self.reports = Reports()
         self.orders = Orders(state, self.reports, self.liveness)
         self.tables = TableRequests(state)
+        self.upkeep = Upkeep(self.liveness)
+        self.changes = ChangeRequests(state, self.upkeep)
         self.registrar = Registrar(state, self.liveness, self.reports)
         self.received: dict[str, int] = {}
         self.gauges: Callable[[], Mapping[str, Figure]] = dict  # what the shell knows
@@ -83,6 +91,7 @@ class Coordinator:
         self._broadcasts: list[MapDelta | Beacon] = []
         self._events: list[str] = []
         self._known_nodes = dict(state.map.nodes)
+        self._known_plans = {number: told_of_plan(plan) for number, plan in state.operators.items()}
 
     def start_leading(self) -> None:
         """This coordinator leads its group, and its own term's first entry is applied."""
@@ -90,13 +99,15 @@ class Coordinator:
         self._proposed = None
         self._stirred = True
         self.liveness.start()
+        self.upkeep.clear()
         self.balance.disturbed(self.liveness.now_ms)
 
     def stop_leading(self) -> None:
         """It leads no longer: what it knew of the nodes is another's to hear, and who waits is told."""
         self._leading = False
         self._proposed = None
-        self._outbox.extend(self.tables.give_up(f"coordinator {self.name} no longer leads"))
+        for requests in (self.tables, self.changes):
+            self._outbox.extend(requests.give_up(f"coordinator {self.name} no longer leads"))
         self.liveness.start()
         self.reports.clear()
         self.orders.clear()
@@ -123,7 +134,8 @@ class Coordinator:
             self.liveness.state_of(info) != info.state for info in self.state.map.nodes.values()
         )
         self._stirred = self._stirred or self._is_unsettled()
-        order = self.balance.next_order(self.state.map, now_ms)
+        busy = {plan.shard for plan in self.state.operators.values()}
+        order = self.balance.next_order(self.state.map, now_ms, busy)
         session = self.liveness.sessions.get(order[0]) if order is not None else None
         if order is not None and session is not None:
             self._outbox.append((session.source, order[1]))
@@ -143,6 +155,9 @@ class Coordinator:
         self._stirred = True
         if not took_effect:
             return
+        for gone in command.delta.dropped_nodes:
+            self.liveness.sessions.pop(gone, None)
+            self.reports.held.pop(gone, None)
         self._broadcasts.append(command.delta)
         self._beacon_at_ms = self.liveness.now_ms + BEACON_MS
         self._tell_of_nodes(command)
@@ -182,10 +197,11 @@ class Coordinator:
                 self._outbox.append((source, m.MapAnswer(message.id, self.state.map.snapshot())))
             case m.StatusRequest():
                 self._outbox.append((source, self._status(message)))
-            case m.CreateTable() | m.DropTable():
-                self._take_table_request(source, message)
-            case _ if self._leading:
-                self._take_node(source, message)
+            case m.Register() | m.Alive() | m.Dropped():
+                if self._leading:
+                    self._take_node(source, message)
+            case _:
+                self._take_admin(source, message)
 
     def _take_node(self, source: bytes, message: m.Register | m.Alive | m.Dropped) -> None:
         match message:
@@ -200,15 +216,22 @@ class Coordinator:
         # Most heartbeats say nothing new, and must cost nothing however many shards there are.
         self._stirred, self.registrar.has_news = self._stirred or self.registrar.has_news, False
 
-    def _take_table_request(self, source: bytes, message: m.CreateTable | m.DropTable) -> None:
+    def _take_admin(self, source: bytes, message: AdminRequest) -> None:
         if not self._leading:
             what = f"coordinator {self.name} does not lead"
             self._outbox.append((source, m.AdminRefused(message.id, "Unavailable", what, EFFECT_NONE)))
             return
         self._stirred = True
-        refusal = self.tables.take(source, message, self.liveness.now_ms)
-        if refusal is not None:
-            self._outbox.append((source, refusal))
+        answer: Message | None
+        match message:
+            case m.CreateTable() | m.DropTable():
+                answer = self.tables.take(source, message, self.liveness.now_ms)
+            case m.PlanRequest():
+                answer = self.changes.plan(message, self._standing(Draft(self.state)))
+            case _:
+                answer = self.changes.take(source, message, self.liveness.now_ms)
+        if answer is not None:
+            self._outbox.append((source, answer))
 
     def _welcome(self, hello: m.Hello) -> m.Welcome:
         shard_map = self.state.map
@@ -221,7 +244,8 @@ class Coordinator:
     def _founding(self) -> MapCommand:
         """The very first command: the cluster's id and the incarnation of its coordinators' group."""
         incarnation, cluster = self._rng.randrange(1, 2**63), self._rng.randrange(1, 2**63)
-        return MapCommand(MapDelta(incarnation, 1), self.state.counters, cluster=cluster)
+        tuning = self.first_tuning if self.first_tuning != Tuning() else None
+        return MapCommand(MapDelta(incarnation, 1, tuning=tuning), self.state.counters, cluster=cluster)
 
     def _draft(self) -> MapCommand | None:
         self._stirred = False
@@ -229,23 +253,28 @@ class Coordinator:
         self.registrar.draft(draft)
         for info in self.reports.news(self.state.map):
             draft.put_shard(info)
+        self.changes.draft(draft)
+        standing = self._standing(draft)
         for info in self.state.map.shards.values():
             if info.state == ShardState.CREATING:
-                self._draft_creation(draft, info.shard)
-        draft_replacements(draft, self.registrar.missing)
+                self._draft_creation(draft, info.shard, standing)
+        self.upkeep.draft(draft, standing)
         draft_dropped(draft, self.state, self.orders.is_dropped)
         self._draft_tables(draft)
         return draft.command()
 
-    def _draft_creation(self, draft: Draft, shard: ShardId) -> None:
+    def _standing(self, draft: Draft) -> Standing:
+        return Standing(draft, self.registrar.missing, self.upkeep.dead)
+
+    def _draft_creation(self, draft: Draft, shard: ShardId, standing: Standing) -> None:
         info = draft.shard(shard)
         assert info is not None, "a shard that is being created is in the map"
-        draft_recreation(draft, info, self.registrar.missing)
+        draft_recreation(draft, info, standing)
         if draft.shard(shard) is not None and all(map(self.reports.has, info.membership.voters)):
             draft.put_shard(msgspec.structs.replace(info, state=ShardState.ACTIVE))
 
     def _draft_tables(self, draft: Draft) -> None:
-        up = [node for node in draft.nodes() if node.state == NodeState.UP]
+        up = [node for node in draft.nodes() if node.receives]
         if self.state.counters.table > 1:
             self.tables.draft(draft, up)
         elif self._is_time_for_default(up):
@@ -266,11 +295,15 @@ class Coordinator:
         if self.liveness.now_ms < self._look_at_ms:
             return False
         self._look_at_ms = self.liveness.now_ms + LOOK_MS
-        if self.state.operators or len(self.tables) or self.state.counters.table == 1:
+        if self.upkeep.look(self.state.map.nodes, self.state.map.tuning.grace_ms):
+            return True
+        if self.state.operators or len(self.tables) or len(self.changes) or self.state.counters.table == 1:
             return True
         if any(info.state != ShardState.ACTIVE for info in self.state.map.shards.values()):
             return True
-        return any(self.reports.strays(self.state.map, ShardId(self.state.counters.shard)))
+        return any(self.reports.strays(self.state.map, ShardId(self.state.counters.shard))) or any(
+            self.reports.outcasts(self.state.map)
+        )
 
     def _settle(self) -> None:
         """Answer whom the committed state lets be answered, and send the orders that it calls for."""
@@ -278,15 +311,21 @@ class Coordinator:
             return
         self._outbox.extend(self.registrar.answers())
         self._outbox.extend(self.tables.answers(self.liveness.now_ms))
+        self._outbox.extend(self.changes.answers(self.liveness.now_ms))
         self._outbox.extend(self.orders.due())
 
     def _tell_of_nodes(self, command: MapCommand) -> None:
+        self._events += [f"node {gone} belongs to the cluster no longer" for gone in command.delta.dropped_nodes]
         for node in command.delta.nodes:
             self._events.append(told_of(self._known_nodes.get(node.node), node))
             self._known_nodes[node.node] = node
         for plan in command.operators:
-            where = f"replica {plan.fresh.replica} on {plan.fresh.node}"
-            self._events.append(f"shard {plan.shard}: {where} is to replace {plan.lost[-1].replica}: {plan.why}")
+            line = told_of_plan(plan)
+            if self._known_plans.get(plan.id) != line:
+                self._events.append(line)
+            self._known_plans[plan.id] = line
+        for done in command.finished:
+            self._known_plans.pop(done, None)
         del self._events[:-EVENTS_MAX]
         if command.delta.nodes or command.delta.tables:
             self.balance.disturbed(self.liveness.now_ms)

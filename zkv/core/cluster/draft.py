@@ -2,7 +2,7 @@
 
 from zkv.core.cluster.commands import CoordinatorState, Counters, MapCommand, TableSettings
 from zkv.core.cluster.operators import ReplaceReplica
-from zkv.core.cluster.shardmap import MapDelta, NodeInfo, TableInfo
+from zkv.core.cluster.shardmap import MapDelta, NodeInfo, TableInfo, Tuning
 from zkv.core.raft.messages import Member
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import NodeId, ReplicaId, ShardId, TableId
@@ -22,18 +22,23 @@ class Draft:
         self._shards: dict[ShardId, ShardInfo] = {}
         self._operators: dict[int, ReplaceReplica] = {}
         self._settings: dict[TableId, TableSettings] = {}
+        self._tuning: Tuning | None = None
+        self._dropped_nodes: list[NodeId] = []
         self._dropped_tables: list[TableId] = []
         self._dropped_shards: list[ShardId] = []
         self._finished: list[int] = []
         self._forgotten: list[TableId] = []
 
     def node(self, node: NodeId) -> NodeInfo | None:
-        """The node as it will be."""
+        """The node as it will be; None if it is gone."""
+        if node in self._dropped_nodes:
+            return None
         return self._nodes.get(node) or self._state.map.nodes.get(node)
 
     def nodes(self) -> list[NodeInfo]:
         """All nodes as they will be."""
-        return list((self._state.map.nodes | self._nodes).values())
+        held = self._state.map.nodes | self._nodes
+        return [info for node, info in held.items() if node not in self._dropped_nodes]
 
     def shards(self) -> list[ShardInfo]:
         """All shards as they will be."""
@@ -51,6 +56,16 @@ class Draft:
         held = self._state.operators | self._operators
         return [plan for number, plan in sorted(held.items()) if number not in self._finished]
 
+    def tables(self) -> list[TableInfo]:
+        """All tables as they will be, oldest first."""
+        held = self._state.map.tables | self._tables
+        return [info for table, info in sorted(held.items()) if table not in self._dropped_tables]
+
+    @property
+    def tuning(self) -> Tuning:
+        """How the cluster changes by itself, as it will be."""
+        return self._tuning or self._state.map.tuning
+
     def has_table(self, name: str) -> bool:
         """Whether there is, or will be, a table of that name."""
         return self._state.map.table(name) is not None or any(table.name == name for table in self._tables.values())
@@ -60,6 +75,15 @@ class Draft:
         if self.node(info.node) != info:
             self._nodes[info.node] = info
 
+    def drop_node(self, node: NodeId) -> None:
+        """The node goes from the map."""
+        self._dropped_nodes.append(node)
+
+    def put_tuning(self, tuning: Tuning) -> None:
+        """The cluster shall change by itself like this."""
+        if tuning != self.tuning:
+            self._tuning = tuning
+
     def put_shard(self, info: ShardInfo) -> None:
         """The shard shall be so."""
         if self.shard(info.shard) != info:
@@ -67,7 +91,8 @@ class Draft:
 
     def put_operator(self, plan: ReplaceReplica) -> None:
         """The plan shall be so."""
-        self._operators[plan.id] = plan
+        if self._state.operators.get(plan.id) != plan or plan.id in self._operators:
+            self._operators[plan.id] = plan
 
     def finish(self, plan: ReplaceReplica) -> None:
         """The plan is done."""
@@ -121,10 +146,12 @@ class Draft:
             incarnation=self._state.map.incarnation,
             version=self._state.map.version + 1,
             tables=tuple(self._tables.values()),
-            nodes=tuple(self._nodes.values()),
+            nodes=tuple(info for node, info in self._nodes.items() if node not in self._dropped_nodes),
             shards=tuple(info for shard, info in self._shards.items() if shard not in self._dropped_shards),
             dropped_tables=tuple(self._dropped_tables),
+            dropped_nodes=tuple(self._dropped_nodes),
             dropped_shards=tuple(self._dropped_shards),
+            tuning=self._tuning,
         )
         command = MapCommand(
             delta=delta,

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 
+from msgspec import structs
+
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.liveness import Liveness
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.operators import OperatorRow, listed, listed_state
+from zkv.core.cluster.pacing import turns
 from zkv.core.cluster.placement import Load
 from zkv.core.cluster.reports import Reports
 from zkv.core.cluster.shardmap import NodeInfo, NodeState
 from zkv.core.cluster.tables import loads_of
+from zkv.core.raft.messages import Member
 from zkv.core.shard.descriptor import ShardInfo, ShardState
 from zkv.ids import NodeId, ShardId
 
@@ -18,11 +22,13 @@ Figure = int | float | str | bool | None | Mapping[str, "Figure"] | Iterable["Fi
 
 def live_voters(shard_map: ShardMap, info: ShardInfo) -> int:
     """How many of the shard's voters are on nodes that are up with the folder that the voter belongs to."""
-    live = 0
-    for voter in info.membership.voters:
-        node = shard_map.nodes.get(voter.node)
-        live += node is not None and node.state == NodeState.UP and node.incarnation == voter.incarnation
-    return live
+    return sum(is_live(shard_map, voter) for voter in info.membership.voters)
+
+
+def is_live(shard_map: ShardMap, member: Member) -> bool:
+    """Whether the member's node is up, with the folder that the member belongs to."""
+    node = shard_map.nodes.get(member.node)
+    return node is not None and node.state == NodeState.UP and node.incarnation == member.incarnation
 
 
 def below_replica_count(shard_map: ShardMap) -> list[ShardId]:
@@ -35,8 +41,15 @@ def below_replica_count(shard_map: ShardMap) -> list[ShardId]:
 
 
 def operator_rows(state: CoordinatorState, reports: Reports) -> list[OperatorRow]:
-    """All that is under way, by shard: replacements, creations and drops."""
-    rows = [listed(plan, state.map.shards.get(plan.shard)) for _, plan in sorted(state.operators.items())]
+    """All that is under way: replacements, creations, drops, and replicas that do not know yet that they are gone."""
+    running = {plan.id for plan in turns(state)}
+    rows = [
+        listed(plan, state.map.shards.get(plan.shard), waits=plan.id not in running)
+        for _, plan in sorted(state.operators.items())
+    ]
+    for member, info in reports.outcasts(state.map):
+        why = f"replica {member.replica} is no member any more"
+        rows.append(OperatorRow("delete-replica", info.shard, "delete", member.node, why))
     for _, info in sorted(state.map.shards.items()):
         waited = next((voter.node for voter in info.membership.voters if not reports.has(voter)), None)
         row = listed_state(info, waited)
@@ -63,6 +76,7 @@ def figures(
         "shards": {str(shard): _shard(info, reports) for shard, info in sorted(shard_map.shards.items())},
         "below_replicas": list(below_replica_count(shard_map)),
         "operators": [row._asdict() for row in operator_rows(state, reports)],
+        "tuning": structs.asdict(shard_map.tuning),
         "messages": dict(received),
         "map_requests": received.get("MapRequest", 0),
     }
@@ -73,6 +87,7 @@ def _node(info: NodeInfo, loads: Mapping[NodeId, Load], liveness: Liveness) -> d
     return {
         "node": info.node,
         "state": info.state.name.lower(),
+        "duty": info.duty.name.lower(),
         "address": info.address,
         "zone": info.zone,
         "weight": info.weight,

@@ -9,7 +9,7 @@ from zkv.core.message import Message
 from zkv.core.raft.messages import RaftMessage
 from zkv.core.shard.commands import Answer, Group
 from zkv.core.shard.snapshot_messages import SnapshotMessage
-from zkv.ids import NodeId
+from zkv.ids import NodeId, ReplicaId, ShardId
 
 Cluster = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
@@ -49,7 +49,19 @@ class Forwarded(Message, tag=26, frozen=True, gc=False):
     answers: tuple[Answer, ...]
 
 
-PeerMessage = RaftMessage | Forward | Forwarded | SnapshotMessage
+class Dismissed(Message, tag=27, frozen=True, gc=False):
+    """Leader to a replica that its group has removed, and that has not heard of it: delete yourself (rule 22).
+
+    `version`: of the members that the leader has applied, `target` not among them.
+    """
+
+    shard: ShardId
+    sender: ReplicaId
+    target: ReplicaId
+    version: int
+
+
+PeerMessage = RaftMessage | Forward | Forwarded | SnapshotMessage | Dismissed
 
 
 class Peers(Message, tag=3, frozen=True, gc=False):

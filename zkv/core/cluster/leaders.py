@@ -1,11 +1,12 @@
 """Spreading leaders over the nodes, slowly: one hand-over at a time, only while all is calm."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.messages import TransferLeader
-from zkv.core.cluster.shardmap import NodeInfo, NodeState
+from zkv.core.cluster.shardmap import NodeInfo
 from zkv.core.raft.messages import Member
 from zkv.core.shard.descriptor import ShardInfo, ShardState
 from zkv.ids import NodeId, ShardId
@@ -32,8 +33,10 @@ class LeaderBalance:
         """A node came, went or returned: wait before anything is judged."""
         self._calm_from_ms = now_ms + CALM_MS
 
-    def next_order(self, shard_map: ShardMap, now_ms: int) -> tuple[NodeId, TransferLeader] | None:
-        """The order to send now, and the node of the present leader; None for none."""
+    def next_order(
+        self, shard_map: ShardMap, now_ms: int, busy: Collection[ShardId] = ()
+    ) -> tuple[NodeId, TransferLeader] | None:
+        """The order to send now, and the node of the present leader; None for none. `busy`: not of these shards."""
         if not self.enabled or now_ms < max(self._calm_from_ms, self._next_ms):
             return None
         self._next_ms = now_ms + TRANSFER_EVERY_MS
@@ -42,7 +45,8 @@ class LeaderBalance:
         if excess is None:
             return None
         for info in shard_map.shards.values():
-            target = None if info.shard in self._tried_ms else _better_leader(shard_map, info, excess)
+            is_due = info.shard not in self._tried_ms and info.shard not in busy
+            target = _better_leader(shard_map, info, excess) if is_due else None
             leader = info.leading()
             if target is not None and leader is not None:
                 self._tried_ms[info.shard] = now_ms
@@ -54,7 +58,7 @@ def excess_of(shard_map: ShardMap) -> dict[NodeId, float] | None:
     """How many more shards each node leads than its fair share; None while some shard in service has no leader."""
     active = [info for info in shard_map.shards.values() if info.state == ShardState.ACTIVE]
     counts: dict[NodeId, float] = {
-        member.node: 0 for info in active for member in info.membership.voters if _is_up(shard_map, member.node)
+        member.node: 0 for info in active for member in info.membership.voters if _may_lead(shard_map, member.node)
     }
     for info in active:
         leader = info.leading()
@@ -69,7 +73,7 @@ def _better_leader(shard_map: ShardMap, info: ShardInfo, excess: dict[NodeId, fl
     """The voter that should lead instead, if the present leader's node leads too many and the whole group is up."""
     leader = info.leading()
     voters = info.membership.voters
-    if leader is None or info.state != ShardState.ACTIVE or not all(_is_up(shard_map, own.node) for own in voters):
+    if leader is None or info.state != ShardState.ACTIVE or not all(_may_lead(shard_map, own.node) for own in voters):
         return None
     if excess[leader.node] <= 1 or excess[leader.node] < max(excess.values()):
         return None
@@ -77,6 +81,6 @@ def _better_leader(shard_map: ShardMap, info: ShardInfo, excess: dict[NodeId, fl
     return target if excess[leader.node] - excess[target.node] >= 2 else None
 
 
-def _is_up(shard_map: ShardMap, node: NodeId) -> bool:
+def _may_lead(shard_map: ShardMap, node: NodeId) -> bool:
     info: NodeInfo | None = shard_map.nodes.get(node)
-    return info is not None and info.state == NodeState.UP
+    return info is not None and info.receives

@@ -61,6 +61,12 @@ class Liveness:
         session = self.sessions.get(node)
         return session is not None and self.now_ms - session.heard_ms <= limits.NODE_DOWN_MS
 
+    def silent_ms(self, node: NodeId) -> int:
+        """For how long the node has been silent, as far as this coordinator could have heard it."""
+        session = self.sessions.get(node)
+        heard_ms = session.heard_ms if session is not None else self.fresh_ms
+        return self.now_ms - max(heard_ms, self.fresh_ms)
+
     def state_of(self, info: NodeInfo) -> NodeState:
         """What to believe of a node, given what was believed: down only after a silence that we could have heard."""
         if self.is_heard(info.node):

@@ -58,6 +58,7 @@ class ShardMap:
         self.named: dict[str, TableInfo] = {info.name: info for info in snapshot.tables}
         self.nodes: dict[NodeId, NodeInfo] = {info.node: info for info in snapshot.nodes}
         self.shards: dict[ShardId, ShardInfo] = {info.shard: info for info in snapshot.shards}
+        self.tuning = snapshot.tuning
         self._index: dict[TableId, _Table] = {}
         self._reindex({info.table for info in snapshot.shards})
 
@@ -93,6 +94,7 @@ class ShardMap:
             tables=tuple(self.tables[key] for key in sorted(self.tables)),
             nodes=tuple(self.nodes[key] for key in sorted(self.nodes)),
             shards=tuple(self.shards[key] for key in sorted(self.shards)),
+            tuning=self.tuning,
         )
 
     def apply(self, delta: MapDelta) -> None:
@@ -102,6 +104,7 @@ class ShardMap:
         if delta.version != self.version + 1:
             raise MapGap(f"a delta to version {delta.version} for a map at {self.version}")
         self.version = delta.version
+        self.tuning = delta.tuning or self.tuning
         self._apply_tables(delta)
         for node in delta.nodes:
             self.nodes[node.node] = node

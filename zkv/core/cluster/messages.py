@@ -107,6 +107,65 @@ class TransferLeader(Message, tag=50, frozen=True, gc=False):
     target: ReplicaId
 
 
+class ChangeNode(Message, tag=51, frozen=True, gc=False):
+    """Client to coordinator: what becomes of a node. Done once the map says so; what it calls for follows.
+
+    `action`: "drain" (it is to hold nothing), "undrain", "remove" (it is gone for good), "replace" (all that it holds
+    goes to `heir`), "set" (`weight`, unless 0, and `zone`, unless None). `plan`: of a PlanAnswer; if what it was made
+    from has changed since, nothing is done. 0: whatever it comes to.
+    """
+
+    id: int
+    node: NodeId
+    action: Annotated[str, Meta(pattern="^(drain|undrain|remove|replace|set)$")]
+    heir: NodeId = NodeId("")
+    weight: float = 0.0
+    zone: str | None = None
+    plan: int = 0
+
+
+class CancelOperator(Message, tag=52, frozen=True, gc=False):
+    """Client to coordinator: this plan is not to be; what it has done so far is taken back."""
+
+    id: int
+    operator: int
+
+
+class ChangeTuning(Message, tag=53, frozen=True, gc=False):
+    """Client to coordinator: how the cluster is to change by itself from now on. None: as it is."""
+
+    id: int
+    balance: bool | None = None
+    grace_ms: Annotated[int, Meta(ge=0, le=limits.GRACE_MS_MAX)] | None = None
+    moves_per_node: Annotated[int, Meta(ge=1, le=limits.MOVES_PER_NODE_MAX)] | None = None
+    bytes_per_s: Annotated[int, Meta(ge=0)] | None = None
+
+
+class PlanRequest(Message, tag=54, frozen=True, gc=False):
+    """Client to coordinator: what would `change` move? Nothing is done."""
+
+    id: int
+    change: ChangeNode
+
+
+class PlannedMove(Message, frozen=True, gc=False):
+    """One replica that would move. `target` "": there is nowhere to put it."""
+
+    shard: ShardId
+    source: NodeId
+    target: NodeId
+    why: str
+
+
+class PlanAnswer(Message, tag=55, frozen=True, gc=False):
+    """What the change would move as things stand. `plan` names that standing, for ChangeNode."""
+
+    id: int
+    version: int
+    plan: int
+    moves: tuple[PlannedMove, ...]
+
+
 class ShardReport(Message, frozen=True, gc=False):
     """One replica as its node sees it; `info` is its replicated descriptor, with leader and term as known there."""
 
@@ -182,16 +241,24 @@ class ChangeMember(Message, tag=67, frozen=True, gc=False):
     """Order to a leader: one step of membership, only if the membership version is still `expected` (rule 24).
 
     `action`: "learn" adds `member` as a learner, "promote" makes it a voter (refused until it has caught up), "remove"
-    takes it out (refused if no quorum of live, caught-up voters would be left).
+    takes it out (refused if no quorum of live, caught-up voters would be left, or fewer such voters than `kept`).
     """
 
     shard: ShardId
     expected: int
     action: Annotated[str, Meta(pattern="^(learn|promote|remove)$")]
     member: Member
+    kept: int = 0
 
 
-Order = CreateReplica | DropShard | ChangeMember | TransferLeader
+class DismissReplica(Message, tag=69, frozen=True, gc=False):
+    """Order to a leader: `member` still has a replica of a time before; if it is no member, tell it so (rule 22)."""
+
+    shard: ShardId
+    member: Member
+
+
+Order = CreateReplica | DropShard | ChangeMember | TransferLeader | DismissReplica
 
 
 class Dropped(Message, tag=68, frozen=True, gc=False):

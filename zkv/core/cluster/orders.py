@@ -5,8 +5,9 @@ from typing import Final
 
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.liveness import Liveness
-from zkv.core.cluster.messages import ChangeMember, CreateReplica, DropShard
+from zkv.core.cluster.messages import ChangeMember, CreateReplica, DismissReplica, DropShard, TransferLeader
 from zkv.core.cluster.operators import order_for
+from zkv.core.cluster.pacing import turns
 from zkv.core.cluster.reports import Reports
 from zkv.core.cluster.shardmap import NodeState
 from zkv.core.raft.messages import Member
@@ -15,7 +16,7 @@ from zkv.ids import NodeId, ReplicaId, ShardId
 
 REPEAT_MS: Final = 500  # an order whose effect nobody has reported is sent again
 
-Order = CreateReplica | DropShard | ChangeMember
+Order = CreateReplica | DropShard | ChangeMember | TransferLeader | DismissReplica
 _Key = tuple[NodeId, type[Order], ShardId, ReplicaId, int]
 
 
@@ -81,6 +82,7 @@ class Orders:
             if self._hears(node):
                 incarnation = self._liveness.sessions[node].incarnation
                 yield node, DropShard(incarnation, report.info.shard, report.replica)
+        yield from self._dismissals()
 
     def _creations(self, info: ShardInfo) -> Iterator[tuple[NodeId, Order]]:
         for member in info.membership.voters:
@@ -93,18 +95,19 @@ class Orders:
                 yield member.node, DropShard(member.incarnation, info.shard, member.replica)
 
     def _changes(self) -> Iterator[tuple[NodeId, Order]]:
-        """The next step of the oldest plan of each shard: one change of members at a time."""
-        busy: set[ShardId] = set()
-        for _, plan in sorted(self._state.operators.items()):
-            info = self._state.map.shards.get(plan.shard)
-            if info is None or info.shard in busy:
-                continue
+        """The next step of each plan whose turn it is: one change of a shard's members at a time."""
+        for plan in turns(self._state):
+            info = self._state.map.shards[plan.shard]
             order, leader = order_for(plan, info), info.leading()
-            if order is None:
-                continue
-            busy.add(info.shard)
-            if leader is not None and self.is_live(leader):
+            if order is not None and leader is not None and self.is_live(leader):
                 yield leader.node, order
+
+    def _dismissals(self) -> Iterator[tuple[NodeId, Order]]:
+        """Of replicas that are members no more, to who leads their group: the coordinator's word is none for them."""
+        for member, info in self._reports.outcasts(self._state.map):
+            leader = info.leading()
+            if leader is not None and self.is_live(leader) and self.is_live(member):
+                yield leader.node, DismissReplica(info.shard, member)
 
 
 def _key(node: NodeId, order: Order) -> _Key:
@@ -115,3 +118,7 @@ def _key(node: NodeId, order: Order) -> _Key:
             return node, DropShard, order.shard, order.replica, order.incarnation
         case ChangeMember():
             return node, ChangeMember, order.shard, order.member.replica, order.expected
+        case TransferLeader():
+            return node, TransferLeader, order.shard, order.target, 0
+        case DismissReplica():
+            return node, DismissReplica, order.shard, order.member.replica, 0

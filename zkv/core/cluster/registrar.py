@@ -10,7 +10,7 @@ from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.liveness import Liveness
 from zkv.core.cluster.messages import PROTOCOL_VERSION, Alive, Heard, Register, Registered, RegisterRefused
 from zkv.core.cluster.reports import Reports
-from zkv.core.cluster.shardmap import NodeInfo, NodeState
+from zkv.core.cluster.shardmap import NodeDuty, NodeInfo, NodeState
 from zkv.core.message import Message
 from zkv.core.shard.descriptor import ShardState
 from zkv.ids import NodeId, ReplicaId
@@ -19,6 +19,12 @@ NODES_MAX: Final = 1_000
 NODE_NAME_CHARACTERS_MAX: Final = 64  # of an id and of a zone
 WEIGHT_MAX: Final = 100.0
 TOLD_MAX: Final = 100  # lines kept until they are taken; the oldest go first
+
+_DUTIES: Final = {
+    NodeDuty.SERVING: "serves again",
+    NodeDuty.DRAINING: "is to hold nothing any more",
+    NodeDuty.REMOVED: "is removed for good",
+}
 
 Answers = list[tuple[bytes, Message]]
 
@@ -32,7 +38,9 @@ def told_of(before: NodeInfo | None, after: NodeInfo) -> str:
         return f"{name} came back with another folder: its replicas are lost and will be replaced"
     if after.state == NodeState.DOWN:
         return f"{name} is silent and counts as down"
-    if before.state == NodeState.DOWN:
+    if before.duty != after.duty:
+        return f"{name} {_DUTIES[after.duty]}"
+    if before.state == NodeState.DOWN and after.state == NodeState.UP:
         return f"{name} is up again at {after.address}"
     return f"{name} is now at {after.address}, zone {after.zone!r}, weight {after.weight:g}"
 
@@ -53,6 +61,22 @@ def wrong_with(register: Register, cluster: int) -> str | None:
     return None
 
 
+def registered(register: Register, held: NodeInfo | None) -> NodeInfo:
+    """The node as it says it is, and as its operator has set it."""
+    said = NodeInfo(register.node, register.address, register.incarnation, NodeState.UP, register.zone, register.weight)
+    if held is None:
+        return said
+    return structs.replace(
+        said,
+        duty=held.duty,
+        heir=held.heir,
+        weight=held.weight if held.fixed_weight else said.weight,
+        zone=held.zone if held.fixed_zone else said.zone,
+        fixed_weight=held.fixed_weight,
+        fixed_zone=held.fixed_zone,
+    )
+
+
 class Registrar:
     """The nodes that registered and wait for their place in the map, and what their reports show to be lost.
 
@@ -65,7 +89,7 @@ class Registrar:
         self._liveness = liveness
         self._reports = reports
         self.has_news = False  # something was heard that may call for a command; the coordinator takes it back
-        self._waiting: dict[NodeId, tuple[bytes, NodeInfo]] = {}
+        self._waiting: dict[NodeId, tuple[bytes, Register]] = {}
         self._told: list[str] = []
 
     def clear(self) -> None:
@@ -87,6 +111,10 @@ class Registrar:
         wrong = wrong_with(register, self._state.map.cluster)
         if wrong is None and held is None and len(self._state.map.nodes) >= NODES_MAX:
             wrong = f"the cluster has {NODES_MAX} nodes and takes no more"
+        if wrong is None and ((held is None and register.cluster) or (held and held.duty == NodeDuty.REMOVED)):
+            wrong = f"node {register.node} was removed from the cluster; to join anew it needs an empty folder" + (
+                "" if held is None else ", and another id until all it held is elsewhere"
+            )
         if wrong is not None:
             return self._refuse(source, wrong)
         if self._liveness.is_taken(register, held):
@@ -96,10 +124,7 @@ class Registrar:
             self._note_missing(register)
         self._liveness.accept(source, register)
         self._reports.registered(register.node, register.reports, self._state.map)
-        wanted = NodeInfo(
-            register.node, register.address, register.incarnation, NodeState.UP, register.zone, register.weight
-        )
-        self._waiting[register.node] = (source, wanted)
+        self._waiting[register.node] = (source, register)
         self.has_news = True
         return []
 
@@ -120,16 +145,17 @@ class Registrar:
 
     def draft(self, draft: Draft) -> None:
         """Put the nodes as they are: registered, silent, heard again."""
-        for _, wanted in self._waiting.values():
-            draft.put_node(wanted)
+        for _, register in self._waiting.values():
+            draft.put_node(registered(register, draft.node(register.node)))
         for info in draft.nodes():
             draft.put_node(structs.replace(info, state=self._liveness.state_of(info)))
 
     def answers(self) -> Answers:
         """Welcome the registered nodes that the map shows by now."""
         answers: Answers = []
-        for node, (source, wanted) in list(self._waiting.items()):
-            if self._state.map.nodes.get(node) == wanted:
+        for node, (source, register) in list(self._waiting.items()):
+            held = self._state.map.nodes.get(node)
+            if held is not None and held == structs.replace(registered(register, held), state=held.state):
                 answers.append((source, Registered(self._state.map.cluster, self._state.map.snapshot())))
                 del self._waiting[node]
         return answers

@@ -1,58 +1,172 @@
-"""Replicas that are lost, and what replaces them (rule 1): decided over one draft of the next command."""
-
-from collections.abc import Collection
+"""Plans that go on, turn back or end, and those for lost disks (rule 1): decided over one draft of the next command."""
 
 from msgspec import structs
 
 from zkv.core.cluster.draft import Draft
-from zkv.core.cluster.operators import ReplaceReplica, lost_again, next_step
+from zkv.core.cluster.operators import (
+    Cause,
+    ReplaceReplica,
+    extra_learners,
+    has_begun,
+    lost_again,
+    next_step,
+    redirected,
+    undone,
+)
 from zkv.core.cluster.shardmap import NodeState
+from zkv.core.cluster.standing import Standing
+from zkv.core.raft.membership import find
 from zkv.core.raft.messages import Member, Membership
 from zkv.core.shard.descriptor import ShardInfo, ShardState
 from zkv.ids import ReplicaId
 
 
-def is_lost(draft: Draft, member: Member, missing: Collection[ReplicaId]) -> bool:
-    """Whether the member's disk is gone: its node has another folder now, or came back without the replica."""
-    node = draft.node(member.node)
-    return member.replica in missing or (node is not None and node.incarnation != member.incarnation)
-
-
-def draft_replacements(draft: Draft, missing: Collection[ReplicaId]) -> None:
-    """Put a plan for every lost voter that has none, and end the plans that are done."""
+def draft_replacements(draft: Draft, standing: Standing) -> None:
+    """Carry the plans on, and put one for every lost voter and every learner too many that has none."""
     for plan in draft.operators():
-        _carry_on(draft, plan, missing)
+        _carry_on(draft, plan, standing)
     covered = {member for plan in draft.operators() for member in plan.lost}
     for info in draft.shards():
         if info.state != ShardState.ACTIVE:
             continue
         for voter in info.membership.voters:
-            if voter not in covered and is_lost(draft, voter, missing):
-                _replace(draft, info, voter)
+            if voter not in covered and standing.is_lost(voter):
+                _replace(draft, info, voter, standing)
+        if info.membership.learners:
+            plans = tuple(plan for plan in draft.operators() if plan.shard == info.shard)
+            for learner in extra_learners(info, plans):
+                _dismiss(draft, info, learner)
 
 
-def _carry_on(draft: Draft, plan: ReplaceReplica, missing: Collection[ReplicaId]) -> None:
+def _carry_on(draft: Draft, plan: ReplaceReplica, standing: Standing) -> None:
+    """The plan as it must go on now."""
     info = draft.shard(plan.shard)
     if info is None or info.state != ShardState.ACTIVE:
         draft.finish(plan)
         return
-    node = draft.node(plan.fresh.node)
-    if node is not None and is_lost(draft, plan.fresh, missing):
-        draft.put_operator(lost_again(plan, draft.new_member(node)))
-    elif next_step(plan, info.membership).step == "done":
+    if next_step(plan, info.membership).step == "done":
         draft.finish(plan)
+        return
+    if find(info.membership, plan.fresh.replica) is not None:
+        plan = structs.replace(plan, joined=True)
+    after = _backwards(draft, plan, info, standing) if plan.undone else _forwards(draft, plan, info, standing)
+    if after is None:
+        draft.finish(plan)
+    else:
+        draft.put_operator(after)
 
 
-def _replace(draft: Draft, info: ShardInfo, voter: Member) -> None:
+def _forwards(draft: Draft, plan: ReplaceReplica, info: ShardInfo, standing: Standing) -> ReplaceReplica | None:
+    """A plan that goes on, turns back or begins anew; None: it ends."""
+    members = info.membership
+    plan = _up_to_date(plan, standing)
+    # Once removed, by an order that was given before the plan came to want it, a replica never comes back (rule 1).
+    is_spent = plan.joined and find(members, plan.fresh.replica) is None
+    if is_spent or standing.is_lost(plan.fresh):
+        return _with_another(draft, plan, info, standing)
+    begun = has_begun(plan, members)
+    if not begun and not _is_wanted(plan, standing):
+        return None
+    if not plan.cause.heals:
+        gone = _gone_beside(plan, members, standing)
+        if gone is not None:
+            return redirected(plan, *gone) if begun else None
+    if standing.is_dead(plan.fresh.node) or (not begun and not standing.receives(plan.fresh.node)):
+        return _elsewhere(draft, plan, info, standing, begun=begun)
+    if not _is_wanted(plan, standing):
+        return _called_off(plan, members)
+    return plan
+
+
+def _backwards(draft: Draft, plan: ReplaceReplica, info: ShardInfo, standing: Standing) -> ReplaceReplica | None:
+    """A plan that takes back what it did: but if who was to stay is gone by now, what it had brought is needed."""
+    target = plan.target
+    is_useful = find(info.membership, target.replica) is not None and standing.going(target) is None
+    gone = _gone_beside(plan, info.membership, standing)
+    return redirected(plan, *gone) if gone is not None and is_useful else plan
+
+
+def _up_to_date(plan: ReplaceReplica, standing: Standing) -> ReplaceReplica:
+    """The plan with the reason that it has by now: a node that was to be emptied may have died in the meantime."""
+    going = standing.going(plan.source)
+    if going is None or going.cause == plan.cause or plan.cause in (Cause.LOST, Cause.STRAY):
+        return plan
+    return structs.replace(plan, cause=going.cause, why=going.why)
+
+
+def _is_wanted(plan: ReplaceReplica, standing: Standing) -> bool:
+    """Whether there is still a reason for the plan."""
+    match plan.cause:
+        case Cause.LOST:
+            return True
+        case Cause.DEAD | Cause.DRAIN:
+            return standing.going(plan.source) is not None
+        case Cause.BALANCE:
+            return standing.draft.tuning.balance
+        case Cause.STRAY:
+            return True
+
+
+def _gone_beside(plan: ReplaceReplica, members: Membership, standing: Standing) -> tuple[Member, Cause, str] | None:
+    """A voter that is gone for good, which is not to go by this plan."""
+    for voter in members.voters:
+        if voter in plan.lost or voter == plan.target:
+            continue
+        going = standing.going(voter)
+        if going is not None and going.cause.heals:
+            return voter, going.cause, going.why
+    return None
+
+
+def _called_off(plan: ReplaceReplica, members: Membership) -> ReplaceReplica | None:
+    """A plan under way whose reason is gone. A node that came back too late finds what was built in its stead."""
+    if plan.cause == Cause.BALANCE or (plan.cause == Cause.DEAD and plan.fresh in members.voters):
+        return plan
+    return undone(plan, members) or plan
+
+
+def _with_another(draft: Draft, plan: ReplaceReplica, info: ShardInfo, standing: Standing) -> ReplaceReplica | None:
+    """The fresh replica is lost: another one, on the same node if it is there, or back to what there was."""
+    if not plan.cause.heals:
+        return undone(plan, info.membership) or plan
+    node = draft.node(plan.fresh.node)
+    if node is not None and standing.stays(node):
+        return lost_again(plan, draft.new_member(node))
+    return _elsewhere(draft, plan, info, standing, begun=True)
+
+
+def _elsewhere(
+    draft: Draft, plan: ReplaceReplica, info: ShardInfo, standing: Standing, *, begun: bool
+) -> ReplaceReplica | None:
+    """The fresh replica's node is gone, or must not be given anything: another home, or back to what there was."""
+    if not begun:
+        # A node that came back empty and went away again gets its replica if it returns within the grace period.
+        node = draft.node(plan.fresh.node)
+        return plan if plan.cause.heals and node is not None and standing.stays(node) else None
+    if not plan.cause.heals:
+        return undone(plan, info.membership) or plan
+    home = standing.spare_home(info, [])
+    return lost_again(plan, draft.new_member(home)) if home is not None else plan
+
+
+def _replace(draft: Draft, info: ShardInfo, voter: Member, standing: Standing) -> None:
+    """Replace a voter whose disk is lost on its own node, if that is to hold anything. (Else see `moves`.)"""
     node = draft.node(voter.node)
-    if node is None:
+    if node is None or not standing.stays(node):
         return
     same_folder = node.incarnation == voter.incarnation
     why = "the node came back without it" if same_folder else "the node came back with another folder"
     draft.put_operator(ReplaceReplica(draft.new_operator(), info.shard, (voter,), draft.new_member(node), why))
 
 
-def draft_recreation(draft: Draft, info: ShardInfo, missing: Collection[ReplicaId]) -> None:
+def _dismiss(draft: Draft, info: ShardInfo, learner: Member) -> None:
+    why = "the plan that it belonged to has ended"
+    staying = info.membership.voters[0]
+    plan = ReplaceReplica(draft.new_operator(), info.shard, (learner,), staying, why, Cause.STRAY)
+    draft.put_operator(structs.replace(plan, joined=True, undone=True))
+
+
+def draft_recreation(draft: Draft, info: ShardInfo, standing: Standing) -> None:
     """Begin a CREATING shard anew, under a new id with new replicas, if a member of it was lost or its node is down.
 
     Nobody has used the shard, so nothing is lost with it; what was created of it is deleted when it is reported. A
@@ -60,10 +174,10 @@ def draft_recreation(draft: Draft, info: ShardInfo, missing: Collection[ReplicaI
     """
     up = {node.node: node for node in draft.nodes() if node.state == NodeState.UP}
     voters = info.membership.voters
-    if not any(is_lost(draft, voter, missing) or voter.node not in up for voter in voters):
+    if not any(standing.is_lost(voter) or voter.node not in up for voter in voters):
         return
     taken = {voter.node for voter in voters}
-    spare = iter(sorted(node for node in up if node not in taken))
+    spare = iter(sorted(node for node in up if node not in taken and up[node].receives))
     homes = [voter.node if voter.node in up else next(spare, None) for voter in voters]
     nodes = [up[home] for home in homes if home is not None]
     if len(nodes) < len(voters):

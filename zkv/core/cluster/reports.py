@@ -6,6 +6,7 @@ from msgspec import structs
 
 from zkv.core.cluster.mapstate import ShardMap, report_order
 from zkv.core.cluster.messages import ShardReport
+from zkv.core.raft.membership import find
 from zkv.core.raft.messages import Member
 from zkv.core.shard.descriptor import ShardInfo, ShardState
 from zkv.ids import NodeId, ReplicaId, ShardId
@@ -95,6 +96,17 @@ class Reports:
             for report in reports.values():
                 if 0 < report.info.shard < next_shard and report.info.shard not in shard_map.shards:
                     yield node, report
+
+    def outcasts(self, shard_map: ShardMap) -> Iterator[tuple[Member, ShardInfo]]:
+        """Replicas that are members no more and have not heard of it: their groups are to tell them (rule 22)."""
+        for node, reports in self.held.items():
+            info = shard_map.nodes.get(node)
+            for report in reports.values() if info is not None else ():
+                shard = shard_map.shards.get(report.info.shard)
+                if shard is None or shard.state != ShardState.ACTIVE or find(shard.membership, report.replica):
+                    continue
+                if info is not None and report.info.membership.version < shard.membership.version:
+                    yield Member(report.replica, node, info.incarnation), shard
 
     def _note_leading(self, report: ShardReport) -> None:
         last = self.leading.get(report.info.shard)

@@ -86,11 +86,18 @@ class Ring:
         return self.reassign(tokens, [()] * len(tokens), replicas, slack)
 
     def reassign(
-        self, tokens: Sequence[int], held: Sequence[tuple[str, ...]], replicas: int, slack: float = 0.1
+        self,
+        tokens: Sequence[int],
+        held: Sequence[tuple[str, ...]],
+        replicas: int,
+        slack: float = 0.1,
+        *,
+        even: bool = True,
     ) -> list[tuple[str, ...]]:
         """Like `assign`, but starting from what each shard's replicas are on: the fewest moves that restore the bound.
 
         Replicas on nodes that are no longer on the ring are placed anew. After a join only the new node receives.
+        `even` False: nothing else moves, though the bound be broken.
         """
         count = min(replicas, len(self.nodes))
         zones = {node.id: zone_of(node) for node in self.nodes.values()}
@@ -105,7 +112,8 @@ class Ring:
             placed[position] += added
             for owner in added:
                 loads[owner] += 1
-        level(placed, walks, zones, loads, bounds)
+        if even:
+            level(placed, walks, zones, loads, bounds)
         return placed
 
     def _order(self, token: int) -> tuple[str, ...]:

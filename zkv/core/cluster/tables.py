@@ -176,7 +176,7 @@ class TableRequests:
             requested_ranges(request)
         except InvalidRequest as error:
             return AdminRefused(request.id, "InvalidRequest", error.what, EFFECT_NONE)
-        up = sum(node.state == NodeState.UP for node in self._state.map.nodes.values())
+        up = sum(node.receives for node in self._state.map.nodes.values())
         if up < request.replicas:
             what = f"{request.replicas} replicas need as many nodes, and {up} are up"
             return AdminRefused(request.id, "Unavailable", what, EFFECT_NONE)

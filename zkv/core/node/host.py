@@ -339,6 +339,9 @@ class Host(Generic[M]):
         self.destroyed.append((shard, replica))
 
     def _learner(self, shard: ShardId, replica: ReplicaId) -> Hosted[M] | None:
+        held = self.hosted.get(shard)
+        if held is not None and held.machine is None and not held.frozen and held.replica.id < replica:
+            self.destroy(held)  # it was to be, and another is wanted by now
         if shard in self.hosted or self._buried(shard, replica) or replica in self._creating:
             return None
         born = self._replica(replica, shard, HardState(0, ReplicaId(0)), Membership(0, ()), EntryId(0, 0), [], 0, 0)

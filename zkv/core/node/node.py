@@ -13,10 +13,11 @@ import msgspec
 
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.follower import MapFollower
-from zkv.core.cluster.frames import Answers, Forward, Forwarded, PeerMessage, Peers, Requests
+from zkv.core.cluster.frames import Answers, Dismissed, Forward, Forwarded, PeerMessage, Peers, Requests
 from zkv.core.cluster.partition import partition_of, user_key
 from zkv.core.cluster.shardmap import Beacon, MapDelta, MapSnapshot, Partitioner
 from zkv.core.message import Message
+from zkv.core.node import orders
 from zkv.core.node.census import Census
 from zkv.core.node.contracts import RecoveredReplica
 from zkv.core.node.host import Effects, Host
@@ -149,6 +150,8 @@ class Node:
             elif isinstance(message, Forwarded):
                 for answer in message.answers:
                     self.service.answers.setdefault(Route(_NOBODY, message.origin), []).append(answer)
+            elif isinstance(message, Dismissed):
+                self._note(orders.dismissed(self.host, self.registration, message))
             else:
                 self.transfers.receive(message)
 
@@ -165,15 +168,8 @@ class Node:
             case m.MapAnswer():
                 if message.map.cluster == self.cluster:
                     self.follower.snapshot_arrived(message.map)
-            case m.CreateReplica() | m.DropShard():
-                if message.incarnation == self.identity.incarnation:
-                    self._order(message)
-            case m.ChangeMember():
-                self._change_member(message)
-            case m.TransferLeader():
-                hosted = self.host.hosted.get(message.shard)
-                if hosted is not None:
-                    self.host.touch(hosted).transfer(message.target)
+            case _:
+                self._note(self._obey(message))
 
     def broadcast(self, message: MapDelta | Beacon) -> None:
         """One message of the coordinator's broadcast."""
@@ -336,28 +332,24 @@ class Node:
 
     # Map and orders ---------------------------------------------------------------------------------------------------
 
-    def _order(self, order: m.CreateReplica | m.DropShard) -> None:
-        if isinstance(order, m.CreateReplica):
-            info = order.info
-            if self.host.create(order.replica, info):
-                self._out.events.append(f"shard {info.shard}: replica {order.replica} created")
-            return
-        hosted = self.host.replica(order.replica)
-        if hosted is None:
-            if self.host.settled(order.replica):
-                self.registration.dropped(order.shard, order.replica)
-            return
-        self._out.events.append(f"shard {order.shard}: replica {order.replica} dropped with its table")
-        self.host.destroy(hosted)
+    def _obey(self, order: m.Order) -> str:
+        match order:
+            case m.CreateReplica() | m.DropShard() if order.incarnation != self.identity.incarnation:
+                return ""
+            case m.CreateReplica():
+                return orders.create(self.host, order)
+            case m.DropShard():
+                return orders.drop(self.host, self.registration, order)
+            case m.ChangeMember():
+                return orders.change_member(self.host, order)
+            case m.TransferLeader():
+                return orders.transfer(self.host, order)
+            case m.DismissReplica():
+                return orders.dismiss(self.host, order)
 
-    def _change_member(self, order: m.ChangeMember) -> None:
-        hosted = self.host.hosted.get(order.shard)
-        if hosted is None or hosted.replica.role is not Role.LEADER:
-            return
-        replica = self.host.touch(hosted)
-        refusal = replica.propose_membership(order.action, order.member, order.expected)
-        what = f"shard {order.shard}: {order.action} replica {order.member.replica} on {order.member.node}"
-        self._out.events.append(f"{what}: {refusal}" if refusal else what)
+    def _note(self, event: str) -> None:
+        if event:
+            self._out.events.append(event)
 
     def _map_answer(self, request: int) -> Message:
         shard_map = self.follower.map

@@ -159,14 +159,14 @@ class Leadership:
 
     # Members
 
-    def quorum_without(self, member: ReplicaId, now_ms: int) -> bool:
-        """Whether, of the voters without `member`, a majority is heard of and has caught up."""
+    def quorum_without(self, member: ReplicaId, kept: int, now_ms: int) -> bool:
+        """Whether, of the voters without `member`, a majority and no fewer than `kept` are heard of and caught up."""
         since_ms = self._since(now_ms)
         rest = [peer for peer in self._voting if peer.member.replica != member]
         fit = sum(peer.recent(since_ms) and peer.level(self._log) for peer in rest)
         stays = self._votes and member != self._name.replica
         count = len(rest) + stays
-        return count > 0 and fit + stays >= majority(count)
+        return count > 0 and fit + stays >= max(majority(count), kept)
 
     def caught_up(self, member: ReplicaId, now_ms: int) -> bool:
         """Whether the member may become a voter: heard of, and at most one append behind."""

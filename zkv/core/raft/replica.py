@@ -121,10 +121,10 @@ class Replica(ReplicaState):
             return None
         return self._append(kind, payload)
 
-    def propose_membership(self, change: str, member: Member, expected: int) -> str | None:
+    def propose_membership(self, change: str, member: Member, expected: int, kept: int = 0) -> str | None:
         """Propose "learn", "promote" or "remove" if the membership's version is `expected`.
 
-        None: it is proposed, or is so already. Else a sentence that says why not.
+        None: it is proposed, or is so already. Else a sentence that says why not. `kept`: see `quorum_without`.
         """
         leading = self._leading
         if leading is None:
@@ -144,8 +144,8 @@ class Replica(ReplicaState):
             return "this leader has not yet committed an entry of its own term"
         if change == "promote" and not leading.caught_up(member.replica, self._patience.now_ms):
             return f"replica {member.replica} has not caught up"
-        if change == "remove" and not self.quorum_without(member.replica):
-            return f"without replica {member.replica} no quorum of live, caught-up voters would be left"
+        if change == "remove" and not self.quorum_without(member.replica, kept):
+            return f"without replica {member.replica} too few live, caught-up voters would be left"
         self._append(EntryKind.MEMBERSHIP, encode_membership(wanted))
         return None
 

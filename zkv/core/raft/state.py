@@ -171,9 +171,9 @@ class ReplicaState:
         voters = (member.replica for member in self.membership.voters)
         return tuple(replica for replica in voters if self._held_by(leading, replica) >= index)
 
-    def quorum_without(self, member: ReplicaId) -> bool:
-        """Leader: whether without `member` a quorum of voters that answer and have caught up would remain."""
-        return self._leading is not None and self._leading.quorum_without(member, self._patience.now_ms)
+    def quorum_without(self, member: ReplicaId, kept: int = 0) -> bool:
+        """Leader: whether without `member` a quorum, and `kept`, of voters that answer and have caught up remain."""
+        return self._leading is not None and self._leading.quorum_without(member, kept, self._patience.now_ms)
 
     # Members
 

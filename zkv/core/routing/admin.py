@@ -18,6 +18,7 @@ from zkv.core.routing.peers import Peers
 from zkv.core.routing.retry import LAST_MS, pause_ms
 from zkv.core.shard.commands import EFFECT_DONE, EFFECT_NONE
 from zkv.errors import Effect, InvalidRequest, NoSuchTable, Timeout, Unavailable, ZkvError
+from zkv.ids import NodeId
 
 T_co = TypeVar("T_co", covariant=True)
 Figures = dict[str, object]
@@ -28,6 +29,7 @@ STATUS_MS: Final = 1_000  # who has not given its figures by then counts as sile
 CONNECTING_MS: Final = 500  # a connection that was not there by then is not waited for
 _LOOK_AGAIN_MS: Final = 20
 _NAME: msgspec.msgpack.Decoder[str] = msgspec.msgpack.Decoder(Name)
+_ACTIONS: Final = ("drain", "undrain", "remove", "replace", "set")
 _PARTITIONERS: Final = {"hash": Partitioner.HASH, "range": Partitioner.RANGE}
 _EFFECTS: Final[dict[int, Effect]] = {EFFECT_NONE: "none", EFFECT_DONE: "done"}
 _ERRORS: Final[dict[str, type[ZkvError]]] = {
@@ -41,9 +43,13 @@ _ERRORS: Final[dict[str, type[ZkvError]]] = {
         errors.Overloaded,
         errors.ProtocolError,
         errors.InvalidRequest,
+        errors.NotPossible,
     )
 }
 _figures: msgspec.msgpack.Decoder[Figures] = msgspec.msgpack.Decoder(Figures)
+
+
+Order = m.CreateTable | m.DropTable | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest
 
 
 class AdminRequest(Request[T_co]):
@@ -51,7 +57,7 @@ class AdminRequest(Request[T_co]):
 
     __slots__ = ("everybody", "order")
 
-    def __init__(self, order: m.CreateTable | m.DropTable | None = None, *, everybody: bool = False) -> None:
+    def __init__(self, order: Order | None = None, *, everybody: bool = False) -> None:
         super().__init__()
         self.order = order
         self.everybody = everybody
@@ -81,6 +87,58 @@ def create_table(
 def drop_table(name: str) -> AdminRequest[None]:
     """Drop a table and its rows; done when this client's map no longer shows it."""
     return AdminRequest(m.DropTable(0, _table_name(name)))
+
+
+def change_node(
+    node: str,
+    action: str,
+    *,
+    heir: str = "",
+    weight: float | None = None,
+    zone: str | None = None,
+    plan: int = 0,
+) -> AdminRequest[None]:
+    """Drain, undrain, remove, replace or set a node; done when the map says so, and what follows has only begun.
+
+    `plan`: of a PlanAnswer: exactly that, or NotPossible if the cluster has changed since.
+    """
+    return AdminRequest(_node_change(node, action, heir, weight, zone, plan))
+
+
+def plan_node(
+    node: str, action: str, *, heir: str = "", weight: float | None = None, zone: str | None = None
+) -> AdminRequest[m.PlanAnswer]:
+    """What `change_node` would move; nothing is done."""
+    return AdminRequest(m.PlanRequest(0, _node_change(node, action, heir, weight, zone, 0)))
+
+
+def cancel_operator(operator: int) -> AdminRequest[None]:
+    """Take back a plan that moves a replica."""
+    return AdminRequest(m.CancelOperator(0, operator))
+
+
+def change_tuning(
+    *,
+    balance: bool | None = None,
+    grace_s: float | None = None,
+    moves_per_node: int | None = None,
+    bytes_per_s: int | None = None,
+) -> AdminRequest[None]:
+    """How the cluster changes by itself from now on; None: as it is."""
+    grace_ms = None if grace_s is None else round(grace_s * 1_000)
+    if grace_ms is not None and not 0 <= grace_ms <= limits.GRACE_MS_MAX:
+        raise InvalidRequest(f"a grace period is 0 to {limits.GRACE_MS_MAX // 1_000} s, not {grace_s}")
+    if moves_per_node is not None and not 1 <= moves_per_node <= limits.MOVES_PER_NODE_MAX:
+        raise InvalidRequest(f"moves per node: 1 to {limits.MOVES_PER_NODE_MAX}, not {moves_per_node}")
+    if bytes_per_s is not None and bytes_per_s < 0:
+        raise InvalidRequest(f"bytes a second: 0 (as fast as it goes) or more, not {bytes_per_s}")
+    return AdminRequest(m.ChangeTuning(0, balance, grace_ms, moves_per_node, bytes_per_s))
+
+
+def _node_change(node: str, action: str, heir: str, weight: float | None, zone: str | None, plan: int) -> m.ChangeNode:
+    if action not in _ACTIONS:
+        raise InvalidRequest(f"a node can be told to {', '.join(_ACTIONS)}, not {action!r}")
+    return m.ChangeNode(0, NodeId(node), action, NodeId(heir), weight or 0.0, zone, plan)
 
 
 def status() -> AdminRequest[dict[str, Figures | None]]:
@@ -171,6 +229,13 @@ class Desk:
             error.effect = "unknown" if call.doubt and effect == "none" else effect
             self._end(call, error)
 
+    def planned(self, answer: m.PlanAnswer) -> None:
+        """A coordinator has said what would move."""
+        call = self._asked.get(answer.id)
+        if call is not None:
+            self._ledger.hand_back(call.request.token, answer)
+            self._forget(call)
+
     def figured(self, answer: m.StatusAnswer, name: str) -> None:
         """Somebody's figures."""
         call = self._asked.pop(answer.id, None)
@@ -207,7 +272,7 @@ class Desk:
         elif call.request.order is not None:
             self._order(call, call.request.order, now_ms)
 
-    def _order(self, call: _Call, order: m.CreateTable | m.DropTable, now_ms: int) -> None:
+    def _order(self, call: _Call, order: Order, now_ms: int) -> None:
         coordinator = self._peers.first_usable("coordinator")
         if coordinator is None:
             call.next_ms = now_ms + pause_ms(1, 0, self._rng)
@@ -244,6 +309,9 @@ class Desk:
 
     def _end(self, call: _Call, error: ZkvError) -> None:
         self._ledger.hand_back(call.request.token, error)
+        self._forget(call)
+
+    def _forget(self, call: _Call) -> None:
         self._calls = {number: other for number, other in self._calls.items() if other is not call}
         self._asked = {number: other for number, other in self._asked.items() if other is not call}
 

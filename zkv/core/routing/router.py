@@ -29,7 +29,7 @@ from zkv.errors import InvalidRequest, ProtocolError, Unavailable, ZkvError
 
 CLOSED: Final = "the client was closed before an answer came"
 
-ToClient = Answers | m.Welcome | m.MapAnswer | m.AdminDone | m.AdminRefused | m.StatusAnswer
+ToClient = Answers | m.Welcome | m.MapAnswer | m.AdminDone | m.AdminRefused | m.StatusAnswer | m.PlanAnswer
 
 
 class Router:
@@ -111,6 +111,8 @@ class Router:
                 self._desk.done(message, address, now_ms)
             case m.AdminRefused():
                 self._desk.refused(message, now_ms)
+            case m.PlanAnswer():
+                self._desk.planned(message)
             case m.StatusAnswer():
                 self._desk.figured(message, peer.node or address)
 

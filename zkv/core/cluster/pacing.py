@@ -1,0 +1,37 @@
+"""Which plans may take a step now: one for each shard, and so many at once for each node."""
+
+from collections import Counter
+
+from zkv import limits
+from zkv.core.cluster.commands import CoordinatorState
+from zkv.core.cluster.operators import ReplaceReplica, has_begun, next_step
+from zkv.core.cluster.shardmap import Tuning
+from zkv.ids import NodeId, ShardId
+
+
+def turns(state: CoordinatorState) -> list[ReplaceReplica]:
+    """The plans whose turn it is, oldest first. What has begun goes on; what heals begins first, and is paced less."""
+    oldest: dict[ShardId, ReplaceReplica] = {}
+    for _, plan in sorted(state.operators.items()):
+        info = state.map.shards.get(plan.shard)
+        if info is not None and next_step(plan, info.membership).step != "done":
+            oldest.setdefault(plan.shard, plan)
+    begun = [plan for plan in oldest.values() if has_begun(plan, state.map.shards[plan.shard].membership)]
+    loads: Counter[NodeId] = Counter()
+    for plan in begun:
+        loads.update(_ends(plan))
+    running = {plan.id for plan in begun}
+    for plan in sorted(oldest.values(), key=lambda plan: (plan.cause, plan.id)):
+        if plan.id not in running and all(loads[node] < _most(plan, state.map.tuning) for node in _ends(plan)):
+            running.add(plan.id)
+            loads.update(_ends(plan))
+    return [plan for plan in oldest.values() if plan.id in running]
+
+
+def _ends(plan: ReplaceReplica) -> tuple[NodeId, ...]:
+    """The nodes that have work with it: a replica that is gone gives nobody any."""
+    return (plan.target.node,) if plan.cause.heals else (plan.target.node, plan.source.node)
+
+
+def _most(plan: ReplaceReplica, tuning: Tuning) -> int:
+    return max(limits.HEALS_PER_NODE_MAX, tuning.moves_per_node) if plan.cause.heals else tuning.moves_per_node

@@ -108,8 +108,8 @@ def test_tables_can_be_made_shown_and_dropped(zkv_command: Zkv) -> None:
 
 
 def test_the_cluster_shows_its_nodes_and_shards(zkv_command: Zkv, zkv_cluster: Cluster) -> None:
-    nodes = json.loads(zkv_command("nodes", "--json")[1])
-    assert [(node["node"], node["state"], node["address"]) for node in nodes] == [
+    nodes = json.loads(zkv_command("nodes", "--json")[1])["nodes"]
+    assert [(node["id"], node["state"], node["address"]) for node in nodes] == [
         (name, "up", zkv_cluster.address_of(name)) for name in ("node1", "node2", "node3")
     ]
     shards = json.loads(zkv_command("shards", "--table", "default", "--json")[1])

@@ -12,9 +12,15 @@ from zkv.cli import main
 from zkv.cli.main import EXIT_CODES, run
 
 KEY_COMMANDS = ["put", "get", "delete", "incr", "mput", "mget", "scan", "import", "export"]
-CLUSTER_COMMANDS = ["tables", "status", "nodes", "shards", "locate", "ring", "coordinator", "node", "bench", "sim"]
-COMMANDS = KEY_COMMANDS + CLUSTER_COMMANDS
-GROUPED = ["table create", "table drop", "table show", "map watch", "bench ceiling"]
+CLUSTER_COMMANDS = ["tables", "status", "nodes", "shards", "locate", "ring", "operators", "apply", "tune"]
+PROCESS_COMMANDS = ["coordinator", "node", "bench", "sim"]
+COMMANDS = KEY_COMMANDS + CLUSTER_COMMANDS + PROCESS_COMMANDS
+GROUPED = [
+    *("table create", "table drop", "table show", "map watch", "bench ceiling"),
+    *("nodes drain", "nodes undrain", "nodes remove", "nodes replace", "nodes set", "operators cancel"),
+    *("plan drain", "plan undrain", "plan remove", "plan replace"),
+    *("explain shard", "explain node", "explain key"),
+]
 
 
 def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -30,7 +36,7 @@ def test_every_command_explains_itself_with_an_example(command: str, capsys: pyt
 def test_help_lists_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     shown = help_of("", capsys)
     words = set(shown.split())
-    assert [command for command in [*COMMANDS, "table", "map"] if command not in words] == []
+    assert [command for command in [*COMMANDS, "table", "map", "plan", "explain"] if command not in words] == []
     assert "3 no such key" in shown
 
 

@@ -14,7 +14,7 @@ from zkv.core.cluster.shardmap import NodeState, Partitioner, TableInfo
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.errors import NoSuchTable, Unavailable
 
-_BYTES = ("disk_bytes", "memory_bytes")
+_BYTES = ("bytes", "disk_bytes", "memory_bytes")
 
 
 def status(
@@ -45,7 +45,7 @@ def nodes(
     with o.connected(address, timeout) as client:
         seen = look(client)
     if as_json:
-        print_json(seen.node_rows())
+        print_json({"nodes": seen.node_rows()})
     else:
         _show_nodes(seen)
 

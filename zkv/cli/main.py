@@ -6,7 +6,7 @@ import typer
 from typer.main import get_command
 
 from zkv import errors
-from zkv.cli import bench, chaos, cluster, data, processes, sim, tables, transfer, watch
+from zkv.cli import bench, chaos, cluster, data, elastic, processes, sim, tables, transfer, watch
 from zkv.cli.options import FAILED, UNAVAILABLE, USAGE
 from zkv.server.exits import Exit
 
@@ -38,8 +38,14 @@ for _command in (data.put, data.get, data.delete, data.incr, data.mput, data.mge
     app.command(rich_help_panel=_KEYS)(_command)
 app.command("import", rich_help_panel=_KEYS, epilog=transfer.FORMATS_HELP)(transfer.import_rows)
 app.command("export", rich_help_panel=_KEYS, epilog=transfer.FORMATS_HELP)(transfer.export_rows)
-for _show in (cluster.status, cluster.nodes, cluster.shards, cluster.locate, cluster.ring, tables.tables):
+for _show in (cluster.status, cluster.shards, cluster.locate, cluster.ring, tables.tables):
     app.command(rich_help_panel=_CLUSTER)(_show)
+app.add_typer(elastic.nodes_app, name="nodes", rich_help_panel=_CLUSTER)
+app.add_typer(elastic.operators_app, name="operators", rich_help_panel=_CLUSTER)
+app.add_typer(elastic.plan_app, name="plan", rich_help_panel=_CLUSTER)
+app.command(rich_help_panel=_CLUSTER)(elastic.apply)
+app.add_typer(elastic.explain_app, name="explain", rich_help_panel=_CLUSTER)
+app.command(rich_help_panel=_CLUSTER)(elastic.tune)
 app.add_typer(tables.app, name="table", rich_help_panel=_CLUSTER)
 app.add_typer(watch.app, name="map", rich_help_panel=_CLUSTER)
 app.command(rich_help_panel=_PROCESSES)(processes.coordinator)

@@ -21,6 +21,38 @@ class ReplicaFigures(msgspec.Struct, frozen=True):
     role: str
     term: int
     rows: int = -1
+    bytes: int = -1
+
+
+class TransferFigures(msgspec.Struct, frozen=True):
+    """A snapshot that a node sends; `of` is an estimate."""
+
+    shard: ShardId
+    to: str
+    bytes: int
+    of: int
+    bytes_per_s: int = 0
+    sent: bool = True
+
+
+class Operator(msgspec.Struct, frozen=True):
+    """One line of a coordinator's list of what is under way."""
+
+    kind: str
+    shard: ShardId
+    step: str
+    on: str | None
+    why: str
+    id: int
+    source: str | None
+
+
+class CoordinatorFigures(msgspec.Struct, frozen=True):
+    """What a coordinator tells, as far as it is shown."""
+
+    leading: bool = False
+    operators: tuple[Operator, ...] = ()
+    nodes: tuple[dict[str, object], ...] = ()
 
 
 class NodeFigures(msgspec.Struct, frozen=True):
@@ -33,6 +65,7 @@ class NodeFigures(msgspec.Struct, frozen=True):
     reads_per_s: int = 0
     writes_per_s: int = 0
     disk_full: bool = False
+    transfers: tuple[TransferFigures, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,6 +76,7 @@ class Overview:
     figures: dict[str, NodeFigures]
     coordinators: list[str]
     silent: list[str]
+    coordinator: CoordinatorFigures  # of the one that leads; empty if none answered
 
     @property
     def below(self) -> list[ShardId]:
@@ -68,6 +102,41 @@ class Overview:
         told = self.figures.get(leader.node) if leader is not None else None
         replica = told.shards.get(str(shard.shard)) if told is not None else None
         return replica.rows if replica is not None and replica.rows >= 0 else None
+
+    def bytes_of(self, shard: ShardId) -> int | None:
+        """What the shard's rows take, once; None if nobody has counted them yet."""
+        told = [one.shards[str(shard)].bytes for one in self.figures.values() if str(shard) in one.shards]
+        return max(told) if told and max(told) >= 0 else None
+
+    def operator_rows(self) -> list[Row]:
+        """What is under way, by the word of the coordinator that leads."""
+        return [self._operator_row(operator) for operator in self.coordinator.operators]
+
+    def silent_ms(self, node: str) -> int | None:
+        """Since when the coordinator has not heard the node; None if it never has."""
+        told = next((one.get("heard_ms_ago") for one in self.coordinator.nodes if one.get("node") == node), None)
+        return told if isinstance(told, int) else None
+
+    def _operator_row(self, operator: Operator) -> Row:
+        streams = [
+            stream
+            for one in self.figures.values()
+            for stream in one.transfers
+            if stream.sent and (stream.shard, stream.to) == (operator.shard, operator.on)
+        ]
+        stream = streams[0] if streams else None
+        return {
+            "id": operator.id,
+            "kind": operator.kind,
+            "shard": operator.shard,
+            "from": operator.source,
+            "to": operator.on,
+            "step": operator.step,
+            "bytes": stream.bytes if stream else None,
+            "of": stream.of if stream else None,
+            "bytes_per_s": stream.bytes_per_s if stream else None,
+            "why": operator.why,
+        }
 
     def totals(self) -> Row:
         """The cluster in a few numbers."""
@@ -98,14 +167,17 @@ class Overview:
         shards = self.map.shards.values()
         leading = [member for shard in shards if (member := shard.leading()) is not None]
         members = [m for shard in shards for m in (*shard.membership.voters, *shard.membership.learners)]
+        held = sum(member.node == node.node for member in members)
         return {
-            "node": node.node,
+            "id": node.node,
             "state": node.state.name.lower(),
+            "duty": node.duty.name.lower(),
             "address": node.address,
             "zone": node.zone,
             "weight": node.weight,
             "leaders": sum(member.node == node.node for member in leading),
-            "replicas": sum(member.node == node.node for member in members),
+            "shards": held,
+            "bytes": sum(max(one.bytes, 0) for one in told.shards.values()) if told else None,
             "reads_per_s": told.reads_per_s if told else None,
             "writes_per_s": told.writes_per_s if told else None,
             "disk_bytes": told.log_bytes + told.engine_bytes if told else None,
@@ -150,7 +222,10 @@ def look(client: zkv.Client) -> Overview:
     shard_map = ShardMap(client.shard_map())
     figures = {name: msgspec.convert(one, NodeFigures) for name, one in told.items() if one and name in shard_map.nodes}
     coordinators = sorted(name for name, one in told.items() if one and one.get("role") == "coordinator")
-    return Overview(shard_map, figures, coordinators, sorted(name for name, one in told.items() if one is None))
+    leading = (one for one in told.values() if one and one.get("role") == "coordinator" and one.get("leading"))
+    coordinator = msgspec.convert(next(leading, {}), CoordinatorFigures)
+    silent = sorted(name for name, one in told.items() if one is None)
+    return Overview(shard_map, figures, coordinators, silent, coordinator)
 
 
 def range_text(partitioner: Partitioner, shard: ShardInfo) -> str:

@@ -91,7 +91,7 @@ class _Run:
             note(f"zkv: the cluster serves, but its tour failed: {error}")
             return
         print("\nThe cluster serves.\n")
-        names = ["node", "state", "address", "leaders", "replicas"]
+        names = ["id", "state", "address", "leaders", "shards"]
         show_table(names, [[row[name] for name in names] for row in seen.node_rows()])
         print()
         names = ["shard", "table", "range", "leader", "replicas"]

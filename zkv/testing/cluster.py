@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import Self
 import zkv
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.partition import partition_key
+from zkv.core.cluster.shardmap import NodeState
 from zkv.errors import NoSuchTable, StartError, Timeout, ZkvError
 from zkv.testing.ports import ClaimedPorts
 from zkv.testing.warden import Warden
@@ -74,6 +76,7 @@ class Cluster:
         self._publish, *addresses = [address or f"127.0.0.1:{next(free)}" for address in told]
         self._address = dict(zip(self.names, addresses, strict=True))
         self._options = options or {}
+        self._added: list[ClaimedPorts] = []  # of nodes that were added later
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._paused: set[str] = set()
         self._warden = Warden(self.data if self._temporary else None)
@@ -160,14 +163,32 @@ class Cluster:
         self._paused.discard(name)
 
     def start(self, *names: str) -> None:
-        """Start processes that are not running, on their old folders and ports; returns when all serve."""
+        """Start processes that are not running, on their old folders and ports; returns when all serve.
+
+        A node that there was not yet ("node4") is added, with an empty folder, and has joined when this returns.
+        """
         for name in names:
             if name in self.running():
                 raise StartError(f"{name} is running", advice="kill it first")
+        added = [name for name in names if name not in self.names]
+        for name in added:
+            self._add(name)
         for name in names:
             self._spawn(name)
         for name in names:
             self._wait_until_running(name)
+        if added:
+            with self.client() as client:
+                self._wait(lambda: _has_joined(client, added), _START_S, f"{', '.join(added)} did not join")
+
+    def _add(self, name: str) -> None:
+        if not re.fullmatch(r"node[1-9][0-9]*", name):
+            raise StartError(f"there is no process {name}", advice='a new node is called "node" and a number')
+        claimed = ClaimedPorts(1)
+        self._added.append(claimed)
+        self.names.append(name)
+        self._places[name] = Place()
+        self._address[name] = f"127.0.0.1:{claimed.ports[0]}"
 
     def start_to_end(self, name: str) -> int | None:
         """Start a process that is expected to refuse; its exit status, or None: it runs."""
@@ -226,7 +247,8 @@ class Cluster:
                 process.wait()
         self._running.clear()
         self._warden.dismiss()
-        self._claimed.release()
+        for claimed in (self._claimed, *self._added):
+            claimed.release()
         if self._temporary:
             shutil.rmtree(self.data, ignore_errors=True)
 
@@ -311,6 +333,11 @@ class Cluster:
             if isinstance(replica, dict) and replica["role"] == "leader":
                 led.append((int(replica["term"]), name))
         return [name for _, name in sorted(led, reverse=True)]
+
+
+def _has_joined(client: zkv.Client, names: list[str]) -> bool:
+    up = {node.node for node in client.shard_map().nodes if node.state is NodeState.UP}
+    return up >= set(names)
 
 
 def serves(client: zkv.Client) -> bool:

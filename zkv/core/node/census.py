@@ -14,18 +14,20 @@ from zkv.ids import ShardId
 
 _SLICE_ROWS = 2_000
 _AGAIN_MS = 5_000
+_PREFIX_BYTES = 9  # of an engine's key: kind and space
 
 
 class Census:
-    """Rows by shard, as of the last count of each."""
+    """Rows by shard, and the bytes of their keys and values, as of the last count of each."""
 
     def __init__(self, rows: Rows) -> None:
         self.counted: dict[ShardId, int] = {}
+        self.bytes: dict[ShardId, int] = {}
         self._rows = rows
         self._as_of: dict[ShardId, tuple[int, int]] = {}  # version counter and space at the last count
         self._began_ms: dict[ShardId, int] = {}
-        self._running: tuple[ShardId, Iterator[object]] | None = None
-        self._so_far = 0
+        self._running: tuple[ShardId, Iterator[tuple[bytes, bytes]]] | None = None
+        self._so_far = self._bytes_so_far = 0
 
     def go_on(self, hosted: Mapping[ShardId, Hosted[ShardMachine]], now_ms: int) -> bool:
         """Count one slice, if anything is to be counted. Returns whether there is more to do now."""
@@ -33,10 +35,12 @@ class Census:
             return False
         assert self._running is not None
         shard, rows = self._running
-        seen = sum(1 for _ in islice(rows, _SLICE_ROWS))
-        self._so_far += seen
-        if seen < _SLICE_ROWS:
+        sizes = [len(key) + len(value) - _PREFIX_BYTES for key, value in islice(rows, _SLICE_ROWS)]
+        self._so_far += len(sizes)
+        self._bytes_so_far += sum(sizes)
+        if len(sizes) < _SLICE_ROWS:
             self.counted[shard] = self._so_far
+            self.bytes[shard] = self._bytes_so_far
             self._running = None
         return True
 
@@ -50,6 +54,7 @@ class Census:
         for gone in [shard for shard in self._as_of if shard not in hosted]:
             del self._as_of[gone]
             self.counted.pop(gone, None)
+            self.bytes.pop(gone, None)
         for shard, one in hosted.items():
             machine = one.machine
             if machine is None or self._as_of.get(shard) == (machine.counter, machine.space):
@@ -59,6 +64,6 @@ class Census:
             self._as_of[shard] = (machine.counter, machine.space)
             self._began_ms[shard] = now_ms
             self._running = (shard, self._rows.scan(*machine.row_range()))
-            self._so_far = 0
+            self._so_far = self._bytes_so_far = 0
             return True
         return False

@@ -254,6 +254,7 @@ class Node:
                 "applied": one.replica.applied,
                 "committed": one.replica.committed,
                 "rows": self.census.counted.get(shard, -1),
+                "bytes": self.census.bytes.get(shard, -1),
                 "sessions": len(one.machine.sessions) if one.machine else 0,
             }
             for shard, one in hosted.items()

@@ -34,8 +34,13 @@ SNAPSHOT_CREDIT_CHUNKS = 8
 WAITING_BYTES_PER_NODE_MAX = 64 * 1024 * 1024  # requests taken and not answered; above it: Overloaded
 ANSWER_BYTES_PER_TURN_MAX = 1024 * 1024  # rows for one client; one answer alone may be larger
 DRAIN_BYTES_MAX = 16 * 1024 * 1024  # taken from one socket in one turn
-PEER_QUEUE_MESSAGES = 10_000  # a window bounds their bytes (INFLIGHT_BYTES_PER_PEER_MAX)
+PEER_QUEUE_MESSAGES = 10_000
 CLIENT_QUEUE_MESSAGES = 512  # answers that wait for one client to read; what does not fit is dropped, and asked again
+UNREAD_BYTES_PER_CLIENT_MAX = 8 * 1024 * 1024  # likewise
+UNREAD_BYTES_MAX = 256 * 1024 * 1024  # of all clients; beyond it, each is left only the next
+UNREAD_SPARE_BYTES = 1024 * 1024  # or one answer that is larger
+UNREAD_BYTES_PER_LINK_MAX = 64 * 1024 * 1024  # to one peer; what does not fit is dropped, and sent again by its owner
+UNREAD_GRANULE_BYTES = 256 * 1024  # how exactly unread bytes are known
 
 # Time, in milliseconds.
 HEARTBEAT_MS = 100
@@ -59,5 +64,6 @@ assert LEASE_MS + LEASE_DRIFT_MS < ELECTION_MS_MIN, "a lease must end before any
 assert HEARTBEAT_MS * 3 < LEASE_MS, "one lost heartbeat must not cost the lease"
 assert BATCH_BYTES_MAX + VALUE_BYTES_MAX <= ENTRY_BYTES_MAX < FRAME_BYTES_MAX
 assert KEY_BYTES_MAX + VALUE_BYTES_MAX < BATCH_BYTES_MAX
+assert FRAME_BYTES_MAX <= UNREAD_BYTES_PER_CLIENT_MAX, "the largest answer must fit"
 assert REGISTER_MS * 4 < NODE_DOWN_MS
 assert BATCH_OPERATIONS_MAX <= WINDOW_SEQUENCES

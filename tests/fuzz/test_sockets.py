@@ -8,15 +8,19 @@ import pytest
 
 from tests.cluster.load import CheckedLoad
 from tests.fuzz.sockets import SPEECHES, Peer, connections, hostile_frames, wild_frames
+from zkv import limits
 from zkv.core.cluster.frames import Requests
 from zkv.core.cluster.messages import MapRequest, StatusRequest
+from zkv.core.cluster.partition import partition_key
 from zkv.core.cluster.shardmap import MapSnapshot
-from zkv.core.shard.commands import ReadGroup
+from zkv.core.shard.commands import ReadGroup, ScanGroup
 from zkv.testing import Cluster
 from zkv.wire import codec
 
 CONNECTIONS = 200
 FRAMES = 1_500
+NODES = ("node1", "node2", "node3")
+OTHER_GROWTH_BYTES_MAX = 96 * 1024 * 1024  # the load's rows, a turn's answers, what comes in
 MEMORY_BYTES_MAX = 1_200 * 1024 * 1024  # of any process, at its peak
 
 
@@ -58,12 +62,16 @@ def map_of(cluster: Cluster) -> MapSnapshot:
 
 
 def bad_frames(cluster: Cluster) -> int:
+    return figure(cluster, "node1", "bad_frames")
+
+
+def figure(cluster: Cluster, process: str, name: str) -> int:
     with cluster.client() as client:
-        figures = client.status()["node1"]
+        figures = client.status()[process]
     assert figures is not None
-    counted = figures["bad_frames"]
-    assert isinstance(counted, int)
-    return counted
+    found = figures[name]
+    assert isinstance(found, int)
+    return found
 
 
 @pytest.mark.parametrize("port", ["node1", "coordinator", "publish"])
@@ -109,3 +117,31 @@ def test_a_client_that_asks_and_never_reads_stops_nobody(cluster: Cluster, load:
             for number in range(2_000):
                 peer.send(frames[number % len(frames)])
             load.wait_until_all_advanced()
+
+
+@pytest.mark.parametrize("way", ["at the leader", "through another node"])
+def test_what_a_client_does_not_read_takes_a_bounded_part_of_memory(
+    cluster: Cluster, load: CheckedLoad, way: str
+) -> None:
+    with cluster.client() as client:
+        client.put("vast", b"x" * limits.VALUE_BYTES_MAX)
+        shard_map = client.shard_map()
+    leader = cluster.leader_of("vast")
+    asked = leader if way == "at the leader" else next(name for name in NODES if name != leader)
+    key = partition_key(shard_map.tables[0].partitioner, b"vast")
+    [shard] = [info for info in shard_map.shards if info.start <= key and (not info.end or key < info.end)]
+    scan = ScanGroup(1, shard.shard, shard.range_version, 5_000, False, key, b"", b"", 1, False)
+    get = ReadGroup(2, shard.shard, shard.range_version, 5_000, False, (b"vast",))
+    before = {name: figure(cluster, name, "memory_bytes") for name in NODES}
+    with Peer(cluster.address_of(asked)) as peer:
+        for _ in range(60):
+            for _ in range(10):  # each is answered by a million bytes
+                peer.send(codec.encode(Requests(shard_map.cluster, shard_map.version, (scan,))))
+                peer.send(codec.encode(Requests(shard_map.cluster, shard_map.version, (get,))))
+            figure(cluster, asked, "pid")  # in another turn of the node than what was asked before
+        load.wait_until_all_advanced()
+        assert figure(cluster, asked, "unread_bytes") > limits.UNREAD_BYTES_PER_CLIENT_MAX // 4, "it was kept waiting"
+        for name in NODES:
+            assert figure(cluster, name, "unread_bytes") <= limits.UNREAD_BYTES_PER_CLIENT_MAX + 1_000_000, name
+            grown = figure(cluster, name, "memory_bytes") - before[name]
+            assert grown < limits.UNREAD_BYTES_PER_CLIENT_MAX + OTHER_GROWTH_BYTES_MAX, name

@@ -49,7 +49,7 @@ def drain(socket: Socket) -> list[bytes]:
     return taken
 
 
-def answer(socket: Socket, peer: bytes, body: bytes) -> bool:
+def answer(socket: Socket, peer: bytes, body: bytes | zmq.Frame) -> bool:
     """Send to one peer of a ROUTER. False: it has left, or does not read and its queue is full."""
     try:
         socket.send(peer, MORE_NOW)
@@ -59,14 +59,14 @@ def answer(socket: Socket, peer: bytes, body: bytes) -> bool:
         if error.errno != zmq.EHOSTUNREACH:
             raise
         return False
-    socket.send(body, NOW)
+    socket.send(body, NOW, copy=type(body) is bytes)
     return True
 
 
-def tell(socket: Socket, body: bytes) -> bool:
+def tell(socket: Socket, body: bytes | zmq.Frame) -> bool:
     """Send over a DEALER. False: not connected, or the queue is full."""
     try:
-        socket.send(body, NOW)
+        socket.send(body, NOW, copy=type(body) is bytes)
     except zmq.Again:
         return False
     return True

@@ -15,6 +15,7 @@ from zkv.core.raft.ready import Timing
 from zkv.errors import BadFrame, StorageError
 from zkv.net import drain, sockets
 from zkv.net.clock import now_ms
+from zkv.net.unread import Receivers
 from zkv.server.gauges import process_gauges
 from zkv.server.settings import CoordinatorSettings
 from zkv.server.store import REJOIN, Store
@@ -43,6 +44,7 @@ class CoordinatorProcess:
             publishers=(settings.publish,),
         )
         self.core.logic.gauges = process_gauges
+        self.receivers = Receivers(self.router)
         self.bad_frames = 0
         self._stopping = False
         self._again = False
@@ -80,6 +82,7 @@ class CoordinatorProcess:
             self.core.logic.subscribed()
         self._do(self.core.turn(), now)
         self.store.tend(self.core.host, now, idle=not ready)
+        self.receivers.tend(now)
 
     def _take(self, peer: bytes, body: bytes) -> None:
         try:
@@ -97,7 +100,7 @@ class CoordinatorProcess:
             self.core.host.engine_flushed()
         self._again = turn.effects.flush_engine
         for peer, message in turn.answers:
-            drain.answer(self.router, peer, codec.encode(message))
+            self.receivers.send(peer, codec.encode(message))
         for news in turn.broadcasts:
             drain.tell(self.publisher, codec.encode(news))
         for event in self.core.logic.events():

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from zkv.core.node.service import Service
+from zkv.net.unread import Receivers
 from zkv.server.store import Store
 
 _LOOK_MS = 1_000
@@ -18,9 +19,10 @@ class Gauges:
 
     `received` and `answered` are the messages that its socket for clients and peers took and gave: summed over all
     nodes, each message between clients and nodes, and between nodes, is counted once. `bad_frames` were no message.
+    `unread_bytes` wait for those who do not read; `unread_dropped` are the answers that found no more room there.
     """
 
-    def __init__(self, service: Service, store: Store) -> None:
+    def __init__(self, service: Service, store: Store, receivers: Receivers) -> None:
         self.bad_frames = 0
         self.received = 0
         self.received_bytes = 0
@@ -28,6 +30,7 @@ class Gauges:
         self.answered_bytes = 0
         self._service = service
         self._store = store
+        self._receivers = receivers
         self._looked_ms = 0
         self._counted = (0, 0)
         self._rates = (0, 0)
@@ -57,6 +60,8 @@ class Gauges:
             "received_bytes": self.received_bytes,
             "answered": self.answered,
             "answered_bytes": self.answered_bytes,
+            "unread_bytes": self._receivers.bytes,
+            "unread_dropped": self._receivers.dropped,
             "reads_per_s": self._rates[0],
             "writes_per_s": self._rates[1],
         }

@@ -26,6 +26,7 @@ from zkv.errors import BadFrame, StorageError
 from zkv.ids import NodeId
 from zkv.net import drain, sockets
 from zkv.net.clock import now_ms
+from zkv.net.unread import Receivers
 from zkv.server.coordinator_link import CoordinatorLink
 from zkv.server.gauges import Gauges
 from zkv.server.peers import PeerLinks
@@ -47,6 +48,7 @@ class NodeProcess:
         self.settings = settings
         self.context = sockets.context()
         self.router = sockets.router(self.context, settings.listen)
+        self.receivers = Receivers(self.router)
         self.store = Store(
             settings.data,
             name=settings.id,
@@ -61,9 +63,9 @@ class NodeProcess:
         self.peers = PeerLinks(self.context, identity.node, self.node.links)
         self._poller = zmq.Poller()
         self.link = CoordinatorLink(self.context, settings.join, self._poller)
-        self.gauges = Gauges(self.node.service, self.store)
+        self.gauges = Gauges(self.node.service, self.store, self.receivers)
         self.node.gauges = self.gauges.figures
-        self.unread_answers = 0
+        self.node.crowded = self.receivers.crowded
         self._map_version = (-1, -1)
         self._stopping_since: int | None = None
         self._again = False
@@ -113,6 +115,7 @@ class NodeProcess:
         node.disk_is(full=self.store.full)
         for line in self.peers.tend(node.cluster, node.host.now_ms) + self.link.tend():
             log.info("%s", line)
+        self.receivers.tend(now)
         self.gauges.tend(now)
         if not ready and not self._again:
             self._again = node.idle()
@@ -172,8 +175,7 @@ class NodeProcess:
             return
         self.gauges.answered += 1
         self.gauges.answered_bytes += len(body)
-        if not drain.answer(self.router, peer, body):
-            self.unread_answers += 1
+        self.receivers.send(peer, body)
 
     def _follow_map(self) -> None:
         """What hangs on the map: links, the broadcast's address, the cluster's id in the folder."""

@@ -14,6 +14,7 @@ from zkv.core.node.host import Address
 from zkv.core.node.links import MESSAGES, LinkWatch
 from zkv.ids import NodeId
 from zkv.net import drain, sockets
+from zkv.net.unread import Unread
 from zkv.wire import codec
 
 _SPARE_BYTES = 64 * 1024
@@ -32,6 +33,7 @@ class PeerLinks:
         self._me = me
         self._known: Mapping[NodeId, tuple[str, int]] = {}
         self._sockets: dict[tuple[str, int], zmq.Socket[bytes]] = {}
+        self._unread: dict[tuple[str, int], Unread] = {}
 
     def learn(self, addresses: Mapping[NodeId, tuple[str, int]]) -> None:
         """Where the peers are now; links to addresses that nobody has any more are closed."""
@@ -39,6 +41,7 @@ class PeerLinks:
         living = {address for address, _ in addresses.values()}
         for key in [key for key in self._sockets if key[0] not in living]:
             sockets.close(self._sockets.pop(key), clean=False)
+            del self._unread[key]
 
     def send(
         self, cluster: int, to: Address, messages: Sequence[PeerMessage], now_ms: int, *, lane: int = MESSAGES
@@ -57,7 +60,10 @@ class PeerLinks:
             self.send(cluster, to, messages[:middle], now_ms, lane=lane)
             self.send(cluster, to, messages[middle:], now_ms, lane=lane)
             return
-        if drain.tell(self._link(address, lane), body):
+        link = self._link(address, lane)
+        unread = self._unread[address, lane]
+        if unread.admits(len(body)) and drain.tell(link, frame := unread.frame(body)):
+            unread.sent(frame)
             self.sent += 1
             self._watch.sent(node, lane, now_ms, empty=not messages)
         else:
@@ -89,4 +95,5 @@ class PeerLinks:
         socket = self._sockets.get((address, lane))
         if socket is None:
             socket = self._sockets[address, lane] = sockets.dealer(self._context, address)
+            self._unread[address, lane] = Unread(limits.UNREAD_BYTES_PER_LINK_MAX)
         return socket

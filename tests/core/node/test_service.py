@@ -2,18 +2,21 @@
 
 import pytest
 
-from tests.core.node.trio import NAMES, SHARD, Trio
+from tests.core.node.trio import CLIENT, NAMES, SHARD, Trio
 from zkv.core.raft.messages import AppendRequest
 from zkv.core.shard.commands import (
+    EFFECT_NONE,
     Answer,
     Increment,
     Incremented,
     Operation,
+    Page,
     Put,
     PutIf,
     ReadGroup,
     Reason,
     Refused,
+    ScanGroup,
     Values,
     WriteGroup,
     Written,
@@ -262,3 +265,27 @@ def dump(trio: Trio, name: str) -> list[tuple[bytes, bytes]]:
         end = kind + (state.space + 1).to_bytes(8, "big")
         kept += [(kind + key[len(prefix) :], value) for key, value in machine.rows.scan(prefix, end)]
     return kept
+
+
+def test_no_client_gets_more_than_its_share_of_pages_in_one_turn(trio: Trio) -> None:
+    leader = trio.leader()
+    for number in range(1, 5):
+        trio.answer(leader, write(number, Put(b"k%d" % number, bytes(500_000))))
+    pages = trio.answer(
+        leader, *[ScanGroup(number, SHARD, 1, 5_000, False, b"", b"", b"", 2, False) for number in range(9)]
+    )
+    given = [answer for answer in pages if isinstance(answer, Page)]
+    assert [len(page.rows) for page in given] == [2, 2]
+    assert [answer.reason for answer in pages if isinstance(answer, Refused)] == [Reason.OVERLOADED] * 7
+    assert isinstance(trio.answer(leader, ScanGroup(9, SHARD, 1, 5_000, False, b"", b"", b"", 2, False))[0], Page)
+
+
+def test_nothing_is_done_for_a_client_that_does_not_read(trio: Trio) -> None:
+    leader = trio.leader()
+    node = trio.machines[leader].node
+    node.crowded = {CLIENT}
+    for answer in trio.answer(leader, write(1, Put(b"k", b"v")), read(b"k")):
+        assert isinstance(answer, Refused)
+        assert (answer.reason, answer.effect) == (Reason.OVERLOADED, EFFECT_NONE)
+    node.crowded = set()
+    assert rows(trio.answer(leader, read(b"k"))[0]) == (None,)

@@ -5,7 +5,7 @@ The shell drains its sockets, reads the clock, calls `tick`, hands over every me
 orders, and who is who.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -40,6 +40,7 @@ _NOBODY = NodeId("")
 _NOTE_MS = 100
 _ASK_MAP_MS = 500
 _WAITING_MS = 20
+_CROWDED_MS = 50
 _map_decoder = msgspec.msgpack.Decoder(MapSnapshot)
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -83,6 +84,7 @@ class Node:
         self.links = LinkWatch()
         self.census = Census(rows)
         self.counts: dict[str, int] = {}
+        self.crowded: Collection[bytes] = ()  # clients for whom much waits that they do not read, as the shell knows
         self.gauges: Callable[[], Mapping[str, object]] = dict  # what the shell knows
         self._out = _Outbox()
         self._stored_version = (0, 0)
@@ -284,6 +286,11 @@ class Node:
         if frame.cluster and frame.cluster != self.cluster:
             for group in frame.groups:
                 self.service.refuse(group, route, Reason.WRONG_CLUSTER, "this node belongs to another cluster")
+            return
+        if route.origin in self.crowded:
+            for group in frame.groups:
+                detail = "this client has not read what it was answered"
+                self.service.refuse(group, route, Reason.OVERLOADED, detail, retry_ms=_CROWDED_MS)
             return
         for group in frame.groups:
             self._take(group, route, pass_on=frame.forwarding)

@@ -87,9 +87,9 @@ class Service:
             leader = leading.node if leading is not None else leader
         self._pass_on(group, route, leader, news, pass_on=pass_on)
 
-    def refuse(self, group: Group, route: Route, reason: Reason, detail: str) -> None:
+    def refuse(self, group: Group, route: Route, reason: Reason, detail: str, *, retry_ms: int = 0) -> None:
         """Refuse before anything happened."""
-        self._answer(route, Refused(group.id, reason, EFFECT_NONE, detail))
+        self._answer(route, Refused(group.id, reason, EFFECT_NONE, detail, retry_ms=retry_ms))
 
     def _take_here(self, hosted: Hosted[ShardMachine], machine: ShardMachine, group: Group, route: Route) -> None:
         if group.range_version != machine.info.range_version:
@@ -161,9 +161,14 @@ class Service:
     def _read(self, hosted: Hosted[ShardMachine], group: ReadGroup | ScanGroup, route: Route, stale_ms: int) -> None:
         machine = hosted.machine
         assert machine is not None
+        sent = self._sent_bytes.get(route, 0)
+        if sent >= limits.ANSWER_BYTES_PER_TURN_MAX:
+            self._too_much_for_a_turn(group, route)
+            return
         self.reads_served += 1
         if isinstance(group, ScanGroup):
             page = machine.scan(group)
+            self._sent_bytes[route] = sent + sum([len(key) + len(value) for key, _, value in page.rows])
             self._answer(route, page if stale_ms < 0 else msgspec.structs.replace(page, stale_ms=stale_ms))
             return
         rows = machine.read(group.keys)
@@ -171,15 +176,17 @@ class Service:
             self.refuse(group, route, Reason.BAD_REQUEST, "a key is outside the shard's range")
             return
         size = sum([len(row) for row in rows if row])
-        sent = self._sent_bytes.get(route, 0)
         if size > limits.BATCH_BYTES_MAX:
             self.refuse(group, route, Reason.TOO_LARGE, "the rows are too many bytes for one answer")
         elif sent and sent + size > limits.ANSWER_BYTES_PER_TURN_MAX:
-            detail = "this turn has as much for this client as one may have"
-            self._answer(route, Refused(group.id, Reason.OVERLOADED, EFFECT_NONE, detail, retry_ms=_NEXT_TURN_MS))
+            self._too_much_for_a_turn(group, route)
         else:
             self._sent_bytes[route] = sent + size
             self._answer(route, Values(group.id, tuple(rows), stale_ms))
+
+    def _too_much_for_a_turn(self, group: Group, route: Route) -> None:
+        detail = "this turn has as much for this client as one may have"
+        self.refuse(group, route, Reason.OVERLOADED, detail, retry_ms=_NEXT_TURN_MS)
 
     def _pass_on(self, group: Group, route: Route, leader: NodeId, news: ShardInfo | None, *, pass_on: bool) -> None:
         if leader and leader != self.me and pass_on:

@@ -14,7 +14,7 @@ from zkv.core.shard.snapshot_messages import (
     SnapshotMessage,
     SnapshotOffer,
 )
-from zkv.ids import ReplicaId
+from zkv.ids import NodeId, ReplicaId
 
 
 class Transfers(Generic[M]):
@@ -142,6 +142,7 @@ class Transfers(Generic[M]):
     def _on_chunk(self, chunk: SnapshotChunk) -> None:
         incoming = self._incoming.get(chunk.target)
         if incoming is None or incoming.offer.stream != chunk.stream:
+            self._disown(chunk)
             return
         incoming.tick(self._host.now_ms)
         changes = incoming.receive(chunk)
@@ -154,6 +155,19 @@ class Transfers(Generic[M]):
                 self._go_live(incoming)
             else:
                 self._answer(incoming, incoming.credit())
+
+    def _disown(self, chunk: SnapshotChunk) -> None:
+        """Tell the sender of a stream that nobody takes here, as after a restart: it begins anew at once.
+
+        It may also be a late chunk of a stream that is done: its sender then finds by a heartbeat how far this log is.
+        """
+        hosted = self._host.replica(chunk.target)
+        if hosted is None or hosted.frozen:
+            return
+        membership = hosted.replica.membership
+        known = (one for one in (*membership.voters, *membership.learners) if one.replica == chunk.sender)
+        sender = next(known, Member(chunk.sender, NodeId(""), 0))
+        self._host.send(sender, SnapshotInstalled(chunk.target, chunk.sender, chunk.stream, False, 0))
 
     def _go_live(self, incoming: Incoming) -> None:
         offer = incoming.offer

@@ -157,7 +157,7 @@ def test_a_disk_without_a_byte_left_costs_nothing_that_was_acknowledged(small_di
     data.mkdir()
     (data / "node1").symlink_to(small_disk.path / "node1")
     (small_disk.path / "node1").mkdir()
-    rows = {b"row-%06d" % number: os.urandom(50) * 20 for number in range(150_000)}
+    rows = {b"row-%06d" % number: os.urandom(500) * 20 for number in range(15_000)}
     keys = list(rows)
     with Cluster(nodes=3, data=data) as cluster, cluster.client(timeout_s=30.0) as client:
         cluster.kill("node1")
@@ -165,14 +165,14 @@ def test_a_disk_without_a_byte_left_costs_nothing_that_was_acknowledged(small_di
             node.wait_until_said("node node1 serves")
             cluster.wait_until_whole()
             small_disk.fill(left=0)
-            for first in range(0, len(keys), 500):
-                client.mput({key: rows[key] for key in keys[first : first + 500]})
+            for first in range(0, len(keys), 50):
+                client.mput({key: rows[key] for key in keys[first : first + 50]})
             assert "not started again" not in node.said()
             small_disk.make_room()
             cluster.wait_until_whole(within_s=120.0)
             cluster.kill("node2")
-            for first in range(0, len(keys), 500):
-                part = keys[first : first + 500]
+            for first in range(0, len(keys), 50):
+                part = keys[first : first + 50]
                 assert client.mget(part) == {key: rows[key] for key in part}
             cluster.start("node2")
             cluster.wait_until_whole()

@@ -123,6 +123,9 @@ def main(
 ) -> None:
     """Plant faults in copies of the tree, and say who notices each."""
     known = {mutant.name: mutant for mutant in MUTANTS}
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise typer.BadParameter(f"no mutant is called {unknown[0]!r}; all: {', '.join(map(repr, sorted(known)))}")
     chosen = [known[name] for name in names] if names else list(MUTANTS)
     hunter, catches = Hunter(seeds), []
     with Progress(console=Console(stderr=True), disable=as_json) as progress:

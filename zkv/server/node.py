@@ -21,7 +21,6 @@ from zkv.core.node.links import SNAPSHOTS
 from zkv.core.node.node import Node, Turn
 from zkv.core.node.registration import Identity
 from zkv.core.raft.ready import Timing
-from zkv.core.raft.replica import Role
 from zkv.errors import BadFrame, StorageError
 from zkv.ids import NodeId
 from zkv.net import drain, sockets
@@ -68,6 +67,7 @@ class NodeProcess:
         self.node.crowded = self.receivers.crowded
         self._map_version = (-1, -1)
         self._stopping_since: int | None = None
+        self._handed_over = False
         self._again = False
         for source in (self.router, self.store.flusher):
             self._poller.register(source, zmq.POLLIN)
@@ -105,7 +105,7 @@ class NodeProcess:
         for body in broadcasts:
             self._hear(body)
         if self._stopping_since is not None:
-            node.hand_over()
+            self._handed_over = node.hand_over()
         self._again = False
         self._do(node.turn(), now)
         if self.store.flushed():  # it was short, and ran at once: what waited for it goes in the same turn
@@ -197,8 +197,7 @@ class NodeProcess:
         """Whether a stop was asked for and leadership is handed over, or that took too long."""
         if self._stopping_since is None:
             return False
-        leads = any(one.replica.role is Role.LEADER for one in self.node.host.hosted.values())
-        return not leads or now_ms() - self._stopping_since > _HAND_OVER_MS
+        return self._handed_over or now_ms() - self._stopping_since > _HAND_OVER_MS
 
     def close(self) -> None:
         """Give everything back; the engine is flushed."""

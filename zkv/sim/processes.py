@@ -15,7 +15,6 @@ from zkv.core.node.host import Address, LostState
 from zkv.core.node.node import Node, Turn
 from zkv.core.node.registration import Identity
 from zkv.core.raft.ready import Timing
-from zkv.core.raft.replica import Role
 from zkv.ids import NodeId
 from zkv.sim.disk import DiskSpeed, Folder, Store
 from zkv.sim.network import Arrival, Network
@@ -246,12 +245,11 @@ class SimNode(Process):
             node.host.persisted()
         for arrival in arrivals:
             self._take(arrival)
-        if self._stopping_ms is not None:
-            node.hand_over()
+        handed_over = self._stopping_ms is not None and node.hand_over()
         self._do(node.turn(), now_ms)
         self.store.tend(node.host, now_ms)
         node.disk_is(full=self.store.full)
-        if self._stopping_ms is not None and self._stopped(now_ms, self._stopping_ms):
+        if self._stopping_ms is not None and (handed_over or now_ms - self._stopping_ms > _HAND_OVER_MS):
             self.store.stop()
             if self.alive:  # unless a flush failed
                 self.ended()
@@ -305,10 +303,6 @@ class SimNode(Process):
             frame = Peers(self.node.cluster, NodeId(self.name), incarnation or known[1], tuple(messages))
             requests = any(isinstance(message, Forward | Forwarded) for message in messages)
             self.network.send(self.name, node, Arrival(lane, b"", codec.encode(frame)), doubled=not requests)
-
-    def _stopped(self, now_ms: int, since_ms: int) -> bool:
-        leads = any(one.replica.role is Role.LEADER for one in self.node.host.hosted.values())
-        return not leads or now_ms - since_ms > _HAND_OVER_MS
 
 
 class SimCoordinator(Process):

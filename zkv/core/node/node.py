@@ -11,6 +11,7 @@ from functools import partial
 
 import msgspec
 
+from zkv import limits
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.follower import MapFollower
 from zkv.core.cluster.frames import Answers, Dismissed, Forward, Forwarded, PeerMessage, Peers, Requests
@@ -92,6 +93,7 @@ class Node:
         self._leading = -1
         self._note_at_ms = 0
         self._handed_over: set[ShardId] = set()
+        self._handed_over_ms = 0
 
     def load(self, recovered: Mapping[ReplicaId, RecoveredReplica], now_ms: int) -> None:
         """Take up what the folder holds, the last map among it. Raises LostState (see `Host.load`)."""
@@ -221,18 +223,22 @@ class Node:
         self.service.disk_full = full
 
     def hand_over(self) -> bool:
-        """Ask another voter to lead each shard that is led here (a clean stop, a full disk). True when none is left."""
+        """Ask another voter to lead each shard that is led here (a clean stop, a full disk).
+
+        True when none is left, or nobody takes the rest: a handover is given up after an election timeout.
+        """
         leading = [one for one in self.host.hosted.values() if one.replica.role is Role.LEADER]
         for hosted in leading:
             if hosted.shard in self._handed_over:
                 continue  # others that stop hand theirs to us: once is enough, or it goes to and fro
             self._handed_over.add(hosted.shard)
+            self._handed_over_ms = self.host.now_ms
             replica = self.host.touch(hosted)
             behind_first = sorted(replica.progress(), key=lambda peer: peer[1])
             for target, _ in reversed(behind_first):
                 if target != replica.id and replica.transfer(target):
                     break
-        return not leading
+        return not leading or self.host.now_ms - self._handed_over_ms > limits.ELECTION_MS_MIN
 
     def addresses(self) -> dict[NodeId, tuple[str, int]]:
         """Every other node of the map: where it listens, and its folder's incarnation."""

@@ -133,6 +133,16 @@ def shows_full(cluster: Cluster, name: str) -> bool:
     return figures is not None and figures["disk_full"] is True
 
 
+def log_position(cluster: Cluster, name: str) -> int:
+    """Bytes of all that the node has ever written to its log."""
+    with cluster.client() as client:
+        figures = client.status()[name]
+    assert figures is not None
+    written = figures["flushed_bytes"]
+    assert isinstance(written, int)
+    return written
+
+
 @pytest.mark.timeout(600)
 def test_a_full_disk_refuses_writes_in_words_serves_reads_and_recovers(small_disk: SmallDisk) -> None:
     with Cluster(nodes=1, data=small_disk.path / "data") as cluster, cluster.client(timeout_s=5.0) as client:
@@ -177,6 +187,36 @@ def test_a_disk_without_a_byte_left_costs_nothing_that_was_acknowledged(small_di
             cluster.start("node2")
             cluster.wait_until_whole()
             assert node.stop() == 0
+
+
+@pytest.mark.timeout(600)
+def test_a_follower_whose_disk_fills_up_says_so_keeps_its_reserve_and_catches_up(
+    small_disk: SmallDisk, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "node1").symlink_to(small_disk.path / "node1")
+    (small_disk.path / "node1").mkdir()
+    rows = {b"row-%06d" % number: os.urandom(50) * 20 for number in range(60_000)}
+    keys = list(rows)
+    with Cluster(nodes=3, data=data) as cluster, cluster.client(timeout_s=30.0) as client:
+        cluster.wait_until_whole()
+        left = limits.DISK_RESERVE_BYTES - 1024 * 1024
+        small_disk.fill(left=left)
+        wait_until(lambda: shows_full(cluster, "node1"), "the full disk is noticed")
+        before = log_position(cluster, "node1")
+        for first in range(0, len(keys), 500):
+            client.mput({key: rows[key] for key in keys[first : first + 500]})
+        assert log_position(cluster, "node2") > 60_000_000
+        assert log_position(cluster, "node1") - before < 8_000_000, "what was on its way, and terms and votes"
+        assert shutil.disk_usage(small_disk.path).free > left // 2
+        small_disk.make_room()
+        cluster.wait_until_whole(within_s=120.0)
+        cluster.kill("node2")
+        for first in range(0, len(keys), 500):
+            part = keys[first : first + 500]
+            assert client.mget(part) == {key: rows[key] for key in part}
+        assert cluster.running() == ["coordinator", "node1", "node3"]
 
 
 def test_links_that_take_everything_and_deliver_nothing_are_connected_anew(cluster: Cluster, tmp_path: Path) -> None:

@@ -232,4 +232,19 @@ LEASES = (
         ),
         why="of three voters, whoever a deposed leader reaches has heard of the next: four and five show it",
     ),
+    Mutant(
+        "a full follower is fed all the same",
+        "6",
+        "a follower's reserve goes to what others hold already",
+        (
+            Edit(
+                "zkv/core/raft/leading.py",
+                "return {peer for peer in self.peers.values() if peer.full}",
+                "return set()",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/scenarios/test_scenarios.py",),
+        why="harmless until the reserve is gone, and then the simulated disk only waits",
+    ),
 )

@@ -159,6 +159,7 @@ class Overview:
             "memory_bytes": sum(one.memory_bytes for one in told),
             "reads_per_s": sum(one.reads_per_s for one in told),
             "writes_per_s": sum(one.writes_per_s for one in told),
+            "disks_full": sorted(name for name, one in self.figures.items() if one and one.disk_full),
             "silent": self.silent,
         }
 

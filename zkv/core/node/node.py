@@ -213,9 +213,13 @@ class Node:
 
     def disk_is(self, *, full: bool) -> None:
         """The disk has room for what clients write, or has not: then it is refused, and others are to lead (rule 6).
+        Followers say so to their leaders, and get no entries that a majority can hold without them.
 
         Each shard is handed over once until there is room: where all are full, leadership does not go round.
         """
+        if full or self.service.disk_full:
+            for hosted in self.host.hosted.values():
+                hosted.replica.full = full
         if full:
             self.hand_over()
         elif self.service.disk_full:
@@ -263,6 +267,7 @@ class Node:
                 "committed": one.replica.committed,
                 "rows": self.census.counted.get(shard, -1),
                 "bytes": self.census.bytes.get(shard, -1),
+                "full": one.replica.full_members(),
                 "sessions": len(one.machine.sessions) if one.machine else 0,
             }
             for shard, one in hosted.items()

@@ -116,8 +116,9 @@ class Service:
                 group, route, Reason.TOO_LARGE, f"a batch of {size} bytes; {limits.BATCH_BYTES_MAX} is the most"
             )
             return
-        if self.disk_full and not all(isinstance(operation, Delete) for operation in group.operations):
-            self.refuse(group, route, Reason.DISK_FULL, "the leader's disk is full")
+        full = "the leader's disk is full" if self.disk_full else _others_full(hosted)
+        if full and not all(isinstance(operation, Delete) for operation in group.operations):
+            self.refuse(group, route, Reason.DISK_FULL, full)
             return
         queue = self._queues.setdefault(hosted.shard, Queue())
         uncommitted = hosted.replica.uncommitted_bytes + queue.fresh_bytes
@@ -125,10 +126,10 @@ class Service:
             uncommitted + size > limits.UNCOMMITTED_BYTES_PER_SHARD_MAX
             or self._waiting_bytes + size > limits.WAITING_BYTES_PER_NODE_MAX
         ):
-            full = Refused(
+            overloaded = Refused(
                 group.id, Reason.OVERLOADED, EFFECT_NONE, "the leader has as much to do as it takes", retry_ms=50
             )
-            self._answer(route, full)
+            self._answer(route, overloaded)
             return
         queue.add(WaitingWrite(route, group, self._host.now_ms + group.budget_ms, size))
         self._waiting_bytes += size
@@ -368,6 +369,13 @@ class Service:
     def _described(self, hosted: Hosted[ShardMachine], machine: ShardMachine) -> ShardInfo:
         replica = hosted.replica
         return msgspec.structs.replace(machine.info, leader=replica.leader, term=replica.settled_term)
+
+
+def _others_full(hosted: Hosted[ShardMachine]) -> str:
+    """Why the followers cannot take more, or ""."""
+    if not hosted.replica.short_of_room():
+        return ""
+    return "the disks of so many replicas are full that no majority can take a write"
 
 
 def _level_fault(group: WriteGroup, voters: int) -> str:

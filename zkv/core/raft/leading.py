@@ -33,6 +33,7 @@ class Leadership:
 
     __slots__ = (
         "_alone",
+        "_anybody_full",
         "_log",
         "_name",
         "_patient_until_ms",
@@ -57,6 +58,7 @@ class Leadership:
         self.beat = Beat(timing, now_ms)
         self.handover = Handover()
         self._patient_until_ms = now_ms
+        self._anybody_full = False
         self.use(membership, now_ms)
 
     def use(self, membership: Membership, now_ms: int) -> list[Progress]:
@@ -76,6 +78,7 @@ class Leadership:
         self._alone = voters == [own]
         if self.handover.target is not None and self.handover.target not in voters:
             self.handover.target = None
+        self._anybody_full = any(peer.full for peer in self.peers.values())
         self._count_rounds()
         return gone
 
@@ -109,6 +112,9 @@ class Leadership:
         if peer is None or not 0 <= reply.round <= self.rounds.current or reply.match > self._log.last.index:
             return False
         peer.heard_ms = now_ms
+        if reply.full is not peer.full:
+            peer.full = reply.full
+            self._anybody_full = any(other.full for other in self.peers.values())
         if reply.round > peer.round:
             peer.round = reply.round
             peer.stamp_ms = reply.stamp_ms
@@ -137,6 +143,29 @@ class Leadership:
         if self._votes:
             held.append(self._log.persisted)
         return reached(held)
+
+    # Room (rule 6)
+
+    def short_of_room(self, now_ms: int) -> bool:
+        """Whether no majority of the voters answers and has room on its disk, because some have none.
+
+        Then the full ones get what is in the log (their reserve is for that), but no client may add to it.
+        """
+        if not self._anybody_full:
+            return False
+        since_ms = self._since(now_ms)
+        roomy = sum(peer.recent(since_ms) and not peer.full for peer in self._voting) + self._votes
+        return roomy < majority(len(self._voting) + self._votes)
+
+    def full_members(self) -> list[ReplicaId]:
+        """Who said that its disk is full."""
+        return [replica for replica, peer in self.peers.items() if peer.full]
+
+    def _spared(self, now_ms: int) -> set[Progress]:
+        """The peers that get no entries: they are full, and a majority can do without them."""
+        if not self._anybody_full or self.short_of_room(now_ms):
+            return set()
+        return {peer for peer in self.peers.values() if peer.full}
 
     # Reads
 
@@ -180,6 +209,8 @@ class Leadership:
         peer = self.peers.get(target)
         if peer is None or peer not in self._voting or not peer.recent(self._since(now_ms)):
             return False
+        if peer in self._spared(now_ms):
+            return False
         self.handover.target = target
         self.handover.deadline_ms = now_ms + self._timing.election_ms_min
         self.handover.sent = False
@@ -191,11 +222,17 @@ class Leadership:
         """Add to `out` what each peer must hear: entries, a heartbeat, the commit, a round that a read waits for."""
         beat = self.beat
         heartbeat, tell, asked = beat.heartbeat, beat.tell, self.rounds.wanted
-        if heartbeat or tell or asked or any(peer.may_send(self._log) for peer in self.peers.values()):
+        spared = self._spared(now_ms)
+        if (
+            heartbeat
+            or tell
+            or asked
+            or any(peer.may_send(self._log) for peer in self.peers.values() if peer not in spared)
+        ):
             beat.heartbeat = beat.tell = False
             envelope = self._envelope(now_ms)
             for peer in self.peers.values():
-                fed = envelope.feed(peer, out)
+                fed = peer not in spared and envelope.feed(peer, out)
                 untold = tell and peer.told_commit < self._log.committed
                 # A heartbeat goes beside an append, because a heartbeat's answer waits for no flush.
                 if heartbeat or (not fed and (asked or untold)):

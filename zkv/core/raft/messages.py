@@ -90,6 +90,7 @@ class AppendReply(Message, tag=21, frozen=True, gc=False):
     hint_term: int
     round: int
     stamp_ms: int  # the follower's clock when it answered
+    full: bool = False  # its disk is nearly full: it wants no entries that others can hold (rule 6)
 
 
 class VoteRequest(Message, tag=22, frozen=True, gc=False):

@@ -23,7 +23,7 @@ class Progress:
     heartbeat after it names entries that the peer lacks, and is refused.
     """
 
-    __slots__ = ("heard_ms", "match", "member", "next", "paused", "phase", "round", "stamp_ms", "told_commit")
+    __slots__ = ("full", "heard_ms", "match", "member", "next", "paused", "phase", "round", "stamp_ms", "told_commit")
 
     def __init__(self, member: Member, *, next_index: int, now_ms: int) -> None:
         self.member = member
@@ -35,6 +35,7 @@ class Progress:
         self.round = 0  # the newest round that it answered
         self.stamp_ms = -1  # its clock in that answer
         self.told_commit = 0
+        self.full = False  # it said so in its last answer: its disk wants no entries that others can hold
 
     def accepted(self, match: int) -> None:
         """It holds everything up to `match`. Answers come late or twice: what it once held, it still holds."""

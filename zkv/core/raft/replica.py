@@ -214,9 +214,8 @@ class Replica(ReplicaState):
     def _answer(self, request: AppendRequest, *, accepted: bool, match: int, hint: EntryId, round_: int) -> None:
         """Reply to a leader: at once, or, where the answer rests on what is not on disk, after the flush (rule 7)."""
         stamp_ms = self._freshness.stamp(self._patience.now_ms)
-        reply = AppendReply(
-            self.shard, self.id, request.sender, self.term, accepted, match, hint.index, hint.term, round_, stamp_ms
-        )
+        shard, own, to, term = self.shard, self.id, request.sender, self.term
+        reply = AppendReply(shard, own, to, term, accepted, match, hint.index, hint.term, round_, stamp_ms, self.full)
         durable = self._standing.durable and (not accepted or match <= self._log.persisted)
         self._send(reply, to=self._out.messages if durable else self._out.promises)
 

@@ -45,6 +45,7 @@ class ReplicaState:
         self.membership = membership
         self.role = Role.FOLLOWER
         self.leader = NOBODY
+        self.full = False  # its disk is nearly full; the owner says so, and it tells its leader
         self.removed = False  # its removal is applied: it takes no more part
         self.dropped = 0
         self._timing = timing
@@ -174,6 +175,14 @@ class ReplicaState:
     def quorum_without(self, member: ReplicaId, kept: int = 0) -> bool:
         """Leader: whether without `member` a quorum, and `kept`, of voters that answer and have caught up remain."""
         return self._leading is not None and self._leading.quorum_without(member, kept, self._patience.now_ms)
+
+    def short_of_room(self) -> bool:
+        """Leader: whether too few of the voters that answer have room on their disks for more (rule 6)."""
+        return self._leading is not None and self._leading.short_of_room(self._patience.now_ms)
+
+    def full_members(self) -> list[ReplicaId]:
+        """Leader: who said that its disk is full. They get no entries while others can do without them."""
+        return [] if self._leading is None else self._leading.full_members()
 
     # Members
 

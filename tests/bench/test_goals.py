@@ -11,7 +11,9 @@ from zkv.bench.goals import Effort, Goal, share_of
 from zkv.bench.plan import Plan, Shell, Workload
 from zkv.cli.main import run
 
-TINY = Effort(turns=3, seconds=0.2, warmup=0.1, many_keys=1_000, sustained_s=3.0, many_shards=13, many_clients=3)
+TINY = Effort(
+    turns=3, seconds=0.2, warmup=0.1, few_keys=10_000, many_keys=1_000, sustained_s=3.0, many_shards=13, many_clients=3
+)
 SHELL_COSTS = {Shell.driver: 1.0, Shell.aio: 0.8, Shell.sync: 0.4}
 
 

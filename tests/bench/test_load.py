@@ -13,14 +13,14 @@ from zkv.bench.plan import BATCH, Plan, Shell, Workload
 from zkv.cli.main import run
 from zkv.testing import Cluster
 
-KEYS, SECONDS = 500, 0.4
+KEYS, SECONDS = 500, 0.2
 ONCE = Effort(
-    turns=1, seconds=0.3, warmup=0.1, many_keys=2_000, sustained_s=2.0, many_shards=13, many_clients=3
+    turns=1, seconds=0.3, warmup=0.1, few_keys=500, many_keys=2_000, sustained_s=2.0, many_shards=13, many_clients=3
 )  # just enough to see that it measures
 
 
 def plan(workload: Workload = Workload.put, **changes: object) -> Plan:
-    fields: dict[str, object] = {"outstanding": 8, "seconds": SECONDS, "warmup": 0.1, "keys": KEYS, "value_bytes": 20}
+    fields: dict[str, object] = {"outstanding": 8, "seconds": SECONDS, "warmup": 0.05, "keys": KEYS, "value_bytes": 20}
     return Plan(workload=workload, **(fields | changes))  # type: ignore[arg-type]
 
 

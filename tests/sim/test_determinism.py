@@ -29,7 +29,7 @@ def test_a_seed_replays_exactly_in_processes_that_hash_differently() -> None:
     seeds = range(10, 16)
     here = [simulate(seed, SHORT).trace for seed in seeds]
     assert len(set(here)) == len(here), "the trace tells runs apart"
-    for hash_seed in ("0", "1", "4711"):
+    for hash_seed in ("0", "4711"):
         assert traces_in_another_process(hash_seed, seeds) == here
 
 

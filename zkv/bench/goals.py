@@ -23,17 +23,26 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
     turns: int
     seconds: float
     warmup: float
-    many_keys: int  # of the table that is compared with one of FEW_KEYS
+    few_keys: int  # of all tables but those for growth and restart
+    many_keys: int  # of the table that is compared with one of `few_keys`
     sustained_s: float
     many_shards: int
     many_clients: int
 
 
 FULL = Effort(
-    turns=5, seconds=3.0, warmup=1.0, many_keys=2_000_000, sustained_s=600.0, many_shards=300, many_clients=500
+    turns=5,
+    seconds=3.0,
+    warmup=1.0,
+    few_keys=10_000,
+    many_keys=2_000_000,
+    sustained_s=600.0,
+    many_shards=300,
+    many_clients=500,
 )
-SHORT = Effort(turns=1, seconds=1.0, warmup=0.5, many_keys=100_000, sustained_s=15.0, many_shards=60, many_clients=100)
-FEW_KEYS = 10_000
+SHORT = msgspec.structs.replace(
+    FULL, turns=1, seconds=1.0, warmup=0.5, many_keys=100_000, sustained_s=15.0, many_shards=60, many_clients=100
+)
 FEW_SHARDS = 12
 
 
@@ -96,7 +105,7 @@ SCAN_ROWS_WANTED = 300_000
 def rates(addresses: str, effort: Effort, say: Say) -> Iterator[Goal]:
     """The goals that are rates: all of them in each turn, beside their ceilings."""
     found = Rates()
-    plan = Plan(workload=Workload.put, seconds=effort.seconds, warmup=effort.warmup, keys=FEW_KEYS)
+    plan = _puts(effort)
     with loaded_table(addresses, plan) as hashed, loaded_table(addresses, _of(plan, Workload.scan)) as ranged:
         for turn in range(1, effort.turns + 1):
             say(f"rates, turn {turn} of {effort.turns}")
@@ -123,11 +132,11 @@ def _one_turn(plan: Plan, hashed: LoadedTable, ranged: LoadedTable, found: Rates
 
 def growth(addresses: str, effort: Effort, say: Say) -> Iterator[Goal]:
     """Puts to a table of very many keys over puts to one of few, in turns."""
-    few = Plan(workload=Workload.put, seconds=effort.seconds, warmup=effort.warmup, keys=FEW_KEYS)
+    few = _puts(effort)
     many = msgspec.structs.replace(few, keys=effort.many_keys)
     say(f"growth: storing {effort.many_keys:,} keys")
     yield _in_turns(
-        f"growth: puts with {effort.many_keys:,} keys stored over puts with {FEW_KEYS:,}",
+        f"growth: puts with {effort.many_keys:,} keys stored over puts with {effort.few_keys:,}",
         addresses,
         many,
         few,
@@ -139,7 +148,7 @@ def growth(addresses: str, effort: Effort, say: Say) -> Iterator[Goal]:
 def clients(addresses: str, effort: Effort, say: Say) -> Iterator[Goal]:
     """Many clients with a request each over one client with 64."""
     for workload in (Workload.put, Workload.get):
-        one = Plan(workload=workload, seconds=effort.seconds, warmup=effort.warmup)
+        one = _of(_puts(effort), workload)
         many = msgspec.structs.replace(one, clients=effort.many_clients, outstanding=1)
         say(f"{effort.many_clients} clients: {workload}")
         figure = f"{effort.many_clients} clients with one {workload} each over one client with 64"
@@ -148,7 +157,7 @@ def clients(addresses: str, effort: Effort, say: Say) -> Iterator[Goal]:
 
 def shards(addresses: str, effort: Effort, say: Say) -> Iterator[Goal]:
     """A table of many shards over one of few."""
-    few = Plan(workload=Workload.put, seconds=effort.seconds, warmup=effort.warmup, shards=FEW_SHARDS)
+    few = _puts(effort, shards=FEW_SHARDS)
     many = msgspec.structs.replace(few, shards=effort.many_shards)
     say(f"{effort.many_shards} shards")
     figure = f"puts, {effort.many_shards} active shards over {FEW_SHARDS}, 64 outstanding"
@@ -157,7 +166,7 @@ def shards(addresses: str, effort: Effort, say: Say) -> Iterator[Goal]:
 
 def sustained(addresses: str, effort: Effort, say: Say) -> Iterator[Goal]:
     """Puts at half the maximum rate in an open loop for long: the tail, and whether the rate is kept."""
-    closed = Plan(workload=Workload.put, outstanding=256, seconds=effort.seconds, warmup=effort.warmup)
+    closed = _puts(effort, outstanding=256)
     most = run_load(addresses, closed).ops_per_s
     rate = max(1, most // 2)
     say(f"sustained: {rate:,} puts/s for {effort.sustained_s:g} s")
@@ -192,6 +201,11 @@ def _in_turns(figure: str, addresses: str, one: Plan, other: Plan, wanted: float
             measured.append(_rate(tables[0], one))
             over.append(_rate(tables[1], other))
     return share_of(figure, measured, over, wanted)
+
+
+def _puts(effort: Effort, **changes: object) -> Plan:
+    plan = Plan(workload=Workload.put, seconds=effort.seconds, warmup=effort.warmup, keys=effort.few_keys)
+    return msgspec.structs.replace(plan, **changes)
 
 
 def _rate(table: LoadedTable, plan: Plan) -> float:

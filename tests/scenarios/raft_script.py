@@ -5,6 +5,7 @@ led 1 2 3                the same, led by the first in term 1, whose first entry
 add 4                    an empty replica, known to nobody
 campaign 1               only this one's clock goes on, to its election timeout
 tick 600 [1 2]           the clocks go on by so many ms, in steps of 50, of all or only these replicas
+live 600 [1 2]           the same, and everything settles after each step
 pause 1 5000             its process is stopped for so many ms: its clock goes on in one step
 deliver [1->2 ...]       all mail that waits now, or only that on these links; what it brings about waits in turn
 drop [1->2 ...]          the same mail is lost
@@ -18,6 +19,7 @@ quietly COMMAND          do it, say nothing but who leads
 propose 1 text [SIZE]    an entry, padded to so many bytes
 change 1 promote 4 2     propose a membership, expecting version 2
 transfer 1 2             ask 1 to hand over to 2
+stir 1                   somebody asks for something; `asleep` says who sleeps
 read 1                   ask for a read-index; `reads` tells what became of all of them, `lease` who holds one
 crash 1 [applied 3]      lose what was not flushed; the engine falls back to there
 start 1
@@ -100,6 +102,11 @@ class Script:
             for process in self._chosen(numbers):
                 process.tick(process.now_ms + STEP_MS)
                 self._work(process)
+
+    def _do_live(self, milliseconds: str, *numbers: str) -> None:
+        for _ in range(int(milliseconds) // STEP_MS):
+            self._do_tick(str(STEP_MS), *numbers)
+            self._do_settle(*numbers)
 
     def _do_pause(self, number: str, milliseconds: str) -> None:
         process = self._process(number)
@@ -187,6 +194,15 @@ class Script:
     def _do_lease(self) -> None:
         holders = [str(process.id) for process in self._chosen(()) if process.replica.holds_lease()]
         self._lines.append(" ".join(holders) or "nobody")
+
+    def _do_stir(self, number: str) -> None:
+        process = self._process(number)
+        process.replica.stir()
+        self._work(process)
+
+    def _do_asleep(self) -> None:
+        sleepers = [str(process.id) for process in self._chosen(()) if process.replica.asleep]
+        self._lines.append(" ".join(sleepers) or "nobody")
 
     def _do_crash(self, number: str, _word: str = "applied", applied: str = "1000000") -> None:
         self._process(number).crash(applied=int(applied))
@@ -305,8 +321,9 @@ def show(mail: Mail) -> str:
             kind = "append" if mail.entries else "heartbeat"
             text = f"{kind} t{mail.term} after {mail.previous_index}@{mail.previous_term} commit {mail.commit} "
             text += f"round {mail.round}" + "".join(" " + _entry(entry) for entry in mail.entries)
+            text += " rest" * mail.rest
         case AppendReply(accepted=True):
-            text = f"accepted t{mail.term} up to {mail.match} round {mail.round}"
+            text = f"accepted t{mail.term} up to {mail.match} round {mail.round}{' asleep' * mail.asleep}"
         case AppendReply():
             text = f"refused t{mail.term} at {mail.match}, try {mail.hint_index}@{mail.hint_term} round {mail.round}"
         case VoteRequest():

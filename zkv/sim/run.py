@@ -173,13 +173,13 @@ class Run:
         self.world.tell("the tables are ready")
 
     def _led(self) -> bool:
-        """Whether every shard has a leader that can be read."""
+        """Whether every shard has a leader that can be read, or that sleeps."""
         led = {
             hosted.shard
             for node in self.cluster.nodes
             if node.alive
             for hosted in node.node.host.hosted.values()
-            if hosted.replica.role is Role.LEADER and hosted.replica.holds_lease()
+            if hosted.replica.role is Role.LEADER and (hosted.replica.holds_lease() or hosted.replica.asleep)
         }
         shard_map = self.cluster.coordinator.core.state.map
         serving = {info.shard for info in shard_map.shards.values() if info.state is not ShardState.DROPPING}

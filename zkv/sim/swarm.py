@@ -37,7 +37,7 @@ STRIKING = (
     "leave",
     "ploys",
 )
-WEATHER = ("squeeze", "loss", "doubles", "reorder", "drift")
+WEATHER = ("squeeze", "loss", "doubles", "reorder", "drift", "doze")
 KINDS = STRIKING + WEATHER
 _TIMINGS = ((limits.HEARTBEAT_MS, limits.ELECTION_MS_MIN, limits.LEASE_MS), (300, 1_800, 1_500))
 _AIMED = 0.3  # of the seeds use ploys alone, which need a cluster that is well to begin with
@@ -78,7 +78,8 @@ class Swarm:
         network = f"{weather.latency_us} us + {weather.jitter_us} us, {order}"
         losses = f"{weather.loss:.0%} lost, {weather.doubled:.0%} doubled"
         squeezed = ", ".join(f"{name} {value}" for name, value in self.limits.items()) or "usual limits"
-        pace = f"heartbeats every {self.timing.heartbeat_ms} ms; flush {self.disk.flush_us} us"
+        pace = f"heartbeats every {self.timing.heartbeat_ms} ms, sleep after {self.timing.sleep_after_ms} ms"
+        pace += f"; flush {self.disk.flush_us} us"
         return f"network {network}, {losses}; drift {self.drift:.2%}; {pace}; {squeezed}"
 
 
@@ -101,10 +102,16 @@ def draw(rng: Callable[[str], Random], without: tuple[str, ...]) -> Swarm:
         DiskSpeed(flush_us=rng("disk").choice([100, 700, 5_000, 20_000])),
         # Two clocks may differ by LEASE_DRIFT_MS over LEASE_MS, 10 %.
         0.04 if "drift" in kinds else 0.0001,
-        Timing(*rng("timing").choice(_TIMINGS)),
+        _draw_timing(rng, kinds),
         squeezed if "squeeze" in kinds else {},
         every_us,
     )
+
+
+def _draw_timing(rng: Callable[[str], Random], kinds: tuple[str, ...]) -> Timing:
+    """With "doze", shards that are asked for little fall asleep between two requests."""
+    sleep_after_ms = rng("doze").choice([1, 200, 1_000]) if "doze" in kinds else limits.SLEEP_AFTER_MS
+    return Timing(*rng("timing").choice(_TIMINGS), sleep_after_ms)
 
 
 def _draw_weather(rng: Random, kinds: tuple[str, ...]) -> Weather:

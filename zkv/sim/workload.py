@@ -20,7 +20,7 @@ COUNTERS = tuple(f"c{number}".encode() for number in range(3))
 RISING = COUNTERS[0]
 ELEMENTS = b"e"  # how the rows of a set begin
 _OUTSTANDING = 6
-_REST_US = 5 * SECOND
+_REST_US = 60 * SECOND
 
 
 class Load:

@@ -193,6 +193,6 @@ class Trio:
         if other is None or target in machine.cut_from:
             return
         kept = tuple(message for message in messages if not self.lost(machine.name, target, message))
-        if kept:
+        if kept or not messages:  # an empty frame is a sign of life
             frame = Peers(CLUSTER, NodeId(machine.name), incarnation or other.incarnation, kept)  # type: ignore[arg-type]  # a peer's messages
             other.inbox.append(codec.encode(frame))

@@ -5,7 +5,7 @@ committed and applied: durable before anybody hears of it (rule 24).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zkv.core.cluster.commands import CoordinatorState, decode_command
 from zkv.core.cluster.coordinator import Coordinator
@@ -76,7 +76,7 @@ class Coordination:
     ) -> None:
         self.state = CoordinatorState.load(rows)
         self.host: Host[MapMachine] = Host(
-            rows=rows, rng=rng, timing=timing, make_machine=self._make_machine, apply=self._apply
+            rows=rows, rng=rng, timing=_sleepless(timing), make_machine=self._make_machine, apply=self._apply
         )
         self.logic = Coordinator(self.state, rng=rng, now_ms=0, coordinators=coordinators, publishers=publishers)
         self._rows = rows
@@ -129,6 +129,11 @@ class Coordination:
 
     def _make_machine(self, replica: ReplicaId, descriptor: records.Descriptor) -> MapMachine:
         return MapMachine(replica, descriptor, self._rows, self.state)
+
+
+def _sleepless(timing: Timing) -> Timing:
+    """The coordinators' group watches over all others."""
+    return replace(timing, sleep_after_ms=0)
 
 
 def member_of(node: str, incarnation: int) -> Member:

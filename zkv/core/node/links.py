@@ -30,10 +30,11 @@ class _Lane:
 
 
 class _Peer:
-    __slots__ = ("lanes", "owed_ms")
+    __slots__ = ("heard_ms", "lanes", "owed_ms")
 
     def __init__(self) -> None:
         self.lanes = (_Lane(), _Lane())
+        self.heard_ms = 0  # when anything of it last arrived, by our clock
         self.owed_ms: int | None = None  # when the first frame arrived that was not followed by one of ours
 
 
@@ -61,6 +62,7 @@ class LinkWatch:
     def heard(self, frame: Peers, now_ms: int) -> None:
         """A frame of a peer arrived, meant for this node."""
         known = self._peer(frame.sender)
+        known.heard_ms = now_ms
         known.lanes[frame.lane].heard_ms = frame.sent_ms
         if frame.messages and known.owed_ms is None:
             known.owed_ms = now_ms
@@ -78,6 +80,10 @@ class LinkWatch:
                     link.waiting_ms = None
                     found.append((peer, lane))
         return found
+
+    def heard_since(self, since_ms: int) -> list[NodeId]:
+        """Peers of which anything has arrived after that."""
+        return [peer for peer, known in self._peers.items() if known.heard_ms > since_ms]
 
     def owing(self, now_ms: int) -> list[NodeId]:
         """Peers that wait for a sign of what has arrived, and to whom there was nothing to say."""

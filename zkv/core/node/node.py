@@ -25,6 +25,7 @@ from zkv.core.node.host import Effects, Host
 from zkv.core.node.links import LinkWatch
 from zkv.core.node.registration import Identity, Registration
 from zkv.core.node.service import Service
+from zkv.core.node.sleep_watch import SleepWatch
 from zkv.core.node.transfers import Transfers
 from zkv.core.node.waiting import Route
 from zkv.core.raft.messages import AppendReply, AppendRequest, TimeoutNow, VoteReply, VoteRequest
@@ -92,6 +93,7 @@ class Node:
         self._map_asked_ms = -1_000_000
         self._leading = -1
         self._note_at_ms = 0
+        self._watch = SleepWatch(self.links, timing)
         self._handed_over: set[ShardId] = set()
         self._handed_over_ms = 0
 
@@ -183,6 +185,8 @@ class Node:
     def turn(self) -> Turn:
         """End the turn."""
         self.service.propose()
+        for address in self._watch.tend(self.host, self.addresses):
+            self.host.effects.messages.setdefault(address, [])  # a sign of life, if there is nothing else to say
         effects, wanted = self.host.turn()
         for hosted, member in wanted:
             self.transfers.want(hosted, member)
@@ -200,7 +204,9 @@ class Node:
 
     def next_ms(self) -> int:
         """When, on the shell's clock, the next turn is needed if nothing comes first and no flush ends."""
-        due_ms = min(self.host.next_deadline_ms(), self.service.next_ms(), self.registration.next_ms())
+        due_ms = min(
+            self.host.next_deadline_ms(), self.service.next_ms(), self.registration.next_ms(), self._watch.due_ms
+        )
         if self.transfers.busy:
             due_ms = min(due_ms, self.host.now_ms + _WAITING_MS)
         if self.follower.wants_snapshot and self.registration.registered:

@@ -56,7 +56,7 @@ class Registration:
         if not self.registered:
             if now_ms < self._speak_at:
                 return []
-            self._speak_at = now_ms + limits.REGISTER_MS
+            self._speak_at = now_ms - now_ms % limits.REGISTER_MS + limits.REGISTER_MS
             return [self._register(cluster, [report for one in hosted if (report := report_of(one))])]
         if not self._stirred and now_ms < self._speak_at:
             return []
@@ -68,7 +68,7 @@ class Registration:
         news = [one for one in changed if self._newest(one.replica.id) != _key(one)]
         if not news and now_ms < self._speak_at:
             return []
-        self._speak_at = now_ms + limits.REGISTER_MS
+        self._speak_at = now_ms - now_ms % limits.REGISTER_MS + limits.REGISTER_MS
         return [self._alive(changed), *self._dropped()]
 
     def stir(self) -> None:

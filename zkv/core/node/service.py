@@ -137,6 +137,7 @@ class Service:
 
     def _take_read(self, hosted: Hosted[ShardMachine], group: ReadGroup | ScanGroup, route: Route) -> None:
         replica = self._host.touch(hosted)
+        replica.stir()
         if replica.holds_lease():
             self._read(hosted, group, route, -1)
             return
@@ -152,6 +153,8 @@ class Service:
     def _read_stale(self, hosted: Hosted[ShardMachine], group: ReadGroup | ScanGroup, route: Route) -> bool:
         if hosted.frozen:
             return False  # a snapshot goes live: the old rows may be gone already, the new ones are not shown yet
+        if hosted.replica.asleep:
+            return False  # it hears nothing, and cannot say how fresh it is; its leader can, and wakes it
         machine = hosted.machine
         fresh_ms = self._host.touch(hosted).fresh_as_of_ms()
         if machine is None or fresh_ms is None or group.range_version != machine.info.range_version:

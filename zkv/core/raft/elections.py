@@ -9,6 +9,7 @@ from zkv.core.raft.ready import EntryId, Rng, Timing
 from zkv.ids import ReplicaId
 
 NOBODY = ReplicaId(0)
+FOREVER_MS = 10**15  # after any clock reading
 
 
 class Role(Enum):
@@ -108,6 +109,11 @@ class Patience:
     def due_ms(self) -> int:
         """When `tick` is next needed: at the deadline, and often enough to tell a stop of the process from silence."""
         return min(self.deadline_ms, self.now_ms + self._timing.election_ms_min // 4)
+
+    @property
+    def due_asleep_ms(self) -> int:
+        """The same for who waits for no heartbeat: as ever until the leader's lease is surely over, then at no time."""
+        return self.now_ms + self._timing.election_ms_min // 4 if self.hears_leader else FOREVER_MS
 
     def advance(self, now_ms: int) -> bool:
         """The clock says `now_ms`; it never goes back. Whether the process must have been stopped in between.

@@ -10,6 +10,7 @@ from zkv.core.raft.quorum import majority, reached
 from zkv.core.raft.reads import ReadState, ReadTicket, Rounds
 from zkv.core.raft.ready import Ready, Timing
 from zkv.core.raft.sending import Beat, Envelope, Name
+from zkv.core.raft.sleeping import Rest
 from zkv.ids import ReplicaId
 
 
@@ -43,6 +44,7 @@ class Leadership:
         "beat",
         "handover",
         "peers",
+        "rest",
         "rounds",
         "term_start",
     )
@@ -56,6 +58,7 @@ class Leadership:
         self.peers: dict[ReplicaId, Progress] = {}
         self.rounds = Rounds()
         self.beat = Beat(timing, now_ms)
+        self.rest = Rest(now_ms)
         self.handover = Handover()
         self._patient_until_ms = now_ms
         self._anybody_full = False
@@ -86,10 +89,31 @@ class Leadership:
 
     def tick(self, now_ms: int) -> bool:
         """Note what is due; end a handover that took too long. False: no quorum answers, judged at each heartbeat."""
+        if self.rest.asleep:
+            return True
         self.beat.tick(now_ms)
         if self.handover.target is not None and now_ms >= self.handover.deadline_ms:
             self.handover.target = None
-        return not self.beat.heartbeat or self._has_quorum(now_ms)
+        if not self.beat.heartbeat:
+            return True
+        if self._may_rest(now_ms):
+            self.rest.begin(self.rounds.current + 1)
+        return self._has_quorum(now_ms)
+
+    def stir(self, now_ms: int) -> None:
+        """Somebody asks for something: nobody is to fall asleep, and who sleeps is woken."""
+        if self.rest.end(now_ms):
+            self.beat.at_once(now_ms)
+            self.stalled(now_ms + self._timing.election_ms_min)  # nobody was asked to answer
+
+    def _may_rest(self, now_ms: int) -> bool:
+        """Whether nothing is going on, and nothing is left to say to anybody."""
+        sleep_after_ms, log = self._timing.sleep_after_ms, self._log
+        if not sleep_after_ms or now_ms - self.rest.asked_ms < sleep_after_ms:
+            return False
+        idle = self.handover.target is None and not self.rounds.wanted and log.all_done
+        settled = len(self._voting) == len(self.peers)  # nobody learns
+        return idle and settled and all(peer.has_all(log) and not peer.full for peer in self._voting)
 
     def stalled(self, until_ms: int) -> None:
         """This process was stopped: answers may wait in its queue, so the quorum is judged only after `until_ms`."""
@@ -119,6 +143,10 @@ class Leadership:
             peer.round = reply.round
             peer.stamp_ms = reply.stamp_ms
             self._count_rounds()
+        if reply.asleep and self.rest.offered:
+            peer.asleep_round = max(peer.asleep_round, reply.round)
+            first = self.rest.first_round
+            self.rest.asleep = all(other.asleep_round >= first for other in self.peers.values())
         if not reply.accepted:
             return peer.refused(reply.match, self._next_after(reply))
         peer.accepted(reply.match)
@@ -188,6 +216,20 @@ class Leadership:
 
     # Members
 
+    def objection(self, change: str, member: ReplicaId, kept: int, now_ms: int) -> str | None:
+        """Why a change of the members may not begin now; None if it may. `kept`: see `quorum_without` (rule 11)."""
+        if self._log.changes:
+            return "another change of membership is under way"
+        if self.handover.target is not None:
+            return "the lead is being handed over"
+        if self._log.committed < self.term_start:
+            return "this leader has not yet committed an entry of its own term"
+        if change == "promote" and not self.caught_up(member, now_ms):
+            return f"replica {member} has not caught up"
+        if change == "remove" and not self.quorum_without(member, kept, now_ms):
+            return f"without replica {member} too few live, caught-up voters would be left"
+        return None
+
     def quorum_without(self, member: ReplicaId, kept: int, now_ms: int) -> bool:
         """Whether, of the voters without `member`, a majority and no fewer than `kept` are heard of and caught up."""
         since_ms = self._since(now_ms)
@@ -207,7 +249,9 @@ class Leadership:
         if self.handover.target is not None:
             return self.handover.target == target
         peer = self.peers.get(target)
-        if peer is None or peer not in self._voting or not peer.recent(self._since(now_ms)):
+        if peer is None or peer not in self._voting:
+            return False
+        if not peer.recent(self._since(now_ms)) and now_ms >= self._patient_until_ms:
             return False
         if peer in self._spared(now_ms):
             return False
@@ -239,6 +283,7 @@ class Leadership:
                     envelope.heartbeat(peer, out)
             if self._alone:
                 self._count_rounds()
+                self.rest.asleep = self.rest.offered
         if self.handover.target is not None and (heartbeat or not self.handover.sent):
             self._order(self.handover.target, out)
 
@@ -250,9 +295,8 @@ class Leadership:
 
     def _envelope(self, now_ms: int) -> Envelope:
         lease = self.holds_lease(now_ms)
-        return Envelope(
-            self._name, self._log, round_=self.rounds.start(now_ms), since_ms=self._since(now_ms), lease=lease
-        )
+        round_, since_ms = self.rounds.start(now_ms), self._since(now_ms)
+        return Envelope(self._name, self._log, round_=round_, since_ms=since_ms, lease=lease, rest=self.rest.offered)
 
     def _order(self, target: ReplicaId, out: Ready) -> None:
         """TimeoutNow, if the target's log is level. The lease ends here, before the message leaves."""

@@ -10,7 +10,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
 
-from zkv.core.raft.messages import Entry, EntryKind
+from zkv.core.raft.membership import decode_membership
+from zkv.core.raft.messages import AppendRequest, Entry, EntryKind
 from zkv.core.raft.ready import EntryId
 
 ENTRY_OVERHEAD_BYTES = 64  # what an entry costs beside its payload, in memory and on the wire, roughly
@@ -69,6 +70,11 @@ class Log:
     def uncommitted_bytes(self) -> int:
         """What the entries after `committed` take."""
         return self._reach(self.last.index) - self._reach(self.committed)
+
+    @property
+    def all_done(self) -> bool:
+        """Whether every entry is on disk, committed and applied."""
+        return self.applied == self.last.index == self.persisted
 
     def term_at(self, index: int) -> int | None:
         """The term of the entry at `index`; None where it is not held."""
@@ -230,3 +236,19 @@ class Log:
         """Bytes of everything up to `index` (clamped to what is held), counted from where counting began."""
         place = min(index, self.last.index) - self.start.index
         return self._ends[place - 1] if place > 0 else self._base
+
+
+def well_formed(request: AppendRequest) -> bool:
+    """Whether the entries follow `previous` without a gap, terms not falling, and memberships can be read."""
+    index, term = request.previous_index, request.previous_term
+    for entry in request.entries:
+        index += 1
+        if entry.index != index or not term <= entry.term <= request.term:
+            return False
+        term = entry.term
+        if entry.kind == EntryKind.MEMBERSHIP:
+            try:
+                decode_membership(entry.payload)
+            except ValueError:
+                return False
+    return request.previous_index >= 0

@@ -59,6 +59,7 @@ class AppendRequest(Message, tag=20, frozen=True, gc=False):
     round n had not moved on when n was sent, which carries leases and read-index (rule 8).
     `echo_ms` is the last stamp that this follower's clock put on a reply, given back with `commit` only while
     the leader holds its lease (else -1): the follower's staleness counts from it (rule 19).
+    `rest`: nothing is going on, and nobody need hear of this leader before something is (`core.raft.sleeping`).
     """
 
     shard: ShardId
@@ -71,6 +72,7 @@ class AppendRequest(Message, tag=20, frozen=True, gc=False):
     round: int
     echo_ms: int
     entries: tuple[Entry, ...] = ()
+    rest: bool = False
 
 
 class AppendReply(Message, tag=21, frozen=True, gc=False):
@@ -78,6 +80,7 @@ class AppendReply(Message, tag=21, frozen=True, gc=False):
 
     When refused, `match` is the refused `previous_index` and `hint_index`/`hint_term` an entry that the
     follower holds at or below it: the leader goes on from there (Raft 5.3, the optimisation).
+    `asleep`: it waits for no heartbeat any more, as it was asked to.
     """
 
     shard: ShardId
@@ -91,6 +94,7 @@ class AppendReply(Message, tag=21, frozen=True, gc=False):
     round: int
     stamp_ms: int  # the follower's clock when it answered
     full: bool = False  # its disk is nearly full: it wants no entries that others can hold (rule 6)
+    asleep: bool = False
 
 
 class VoteRequest(Message, tag=22, frozen=True, gc=False):

@@ -23,7 +23,19 @@ class Progress:
     heartbeat after it names entries that the peer lacks, and is refused.
     """
 
-    __slots__ = ("full", "heard_ms", "match", "member", "next", "paused", "phase", "round", "stamp_ms", "told_commit")
+    __slots__ = (
+        "asleep_round",
+        "full",
+        "heard_ms",
+        "match",
+        "member",
+        "next",
+        "paused",
+        "phase",
+        "round",
+        "stamp_ms",
+        "told_commit",
+    )
 
     def __init__(self, member: Member, *, next_index: int, now_ms: int) -> None:
         self.member = member
@@ -36,6 +48,7 @@ class Progress:
         self.stamp_ms = -1  # its clock in that answer
         self.told_commit = 0
         self.full = False  # it said so in its last answer: its disk wants no entries that others can hold
+        self.asleep_round = 0  # the newest round that it answered asleep
 
     def accepted(self, match: int) -> None:
         """It holds everything up to `match`. Answers come late or twice: what it once held, it still holds."""
@@ -79,6 +92,11 @@ class Progress:
             self.next = last_index + 1
         else:
             self.paused = True
+
+    def has_all(self, log: Log) -> bool:
+        """Whether there is nothing left to send, and it knows that all of it is committed."""
+        level = self.phase is Phase.REPLICATE and self.match == log.last.index
+        return level and self.told_commit == log.last.index
 
     def recent(self, since_ms: int) -> bool:
         """Whether it answered after `since_ms`."""

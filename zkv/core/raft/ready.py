@@ -27,6 +27,7 @@ class Timing:
     heartbeat_ms: int = limits.HEARTBEAT_MS
     election_ms_min: int = limits.ELECTION_MS_MIN  # the wait is drawn from [min, 2 * min)
     lease_ms: int = limits.LEASE_MS  # from the send of a round that a majority answered
+    sleep_after_ms: int = limits.SLEEP_AFTER_MS  # a group that nobody asks for so long sleeps; 0: never
 
     def __post_init__(self) -> None:
         if not 0 < self.heartbeat_ms * 2 <= self.lease_ms < self.election_ms_min:

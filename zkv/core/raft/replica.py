@@ -6,8 +6,9 @@ Terms and roles change here and nowhere else; what follows from them is in `lead
 `elections`, `log`, `membership` and `reads`.
 """
 
-from zkv.core.raft.elections import NOBODY, Role, Tally, ahead, up_to_date
+from zkv.core.raft.elections import FOREVER_MS, NOBODY, Role, Tally, ahead, up_to_date
 from zkv.core.raft.leading import Leadership
+from zkv.core.raft.log import well_formed
 from zkv.core.raft.membership import changed, decode_membership, encode_membership, find
 from zkv.core.raft.messages import (
     AppendReply,
@@ -48,7 +49,7 @@ class Replica(ReplicaState):
         stopped = self._patience.advance(now_ms)
         if self._leading is not None:
             self._tick_leading(self._leading, stopped=stopped)
-        elif self._patience.ended:
+        elif self._patience.ended and not self._asleep:
             self._follow(self.term)
             self._patience.restart()
             if self._electable():
@@ -65,6 +66,8 @@ class Replica(ReplicaState):
         if message.shard != self.shard or message.target != self.id or message.sender == self.id or self.removed:
             self.dropped += 1
             return
+        if not isinstance(message, AppendReply) and not (isinstance(message, AppendRequest) and message.rest):
+            self.stir()
         match message:
             case AppendReply():
                 taken = self._on_append_reply(message)
@@ -111,7 +114,19 @@ class Replica(ReplicaState):
 
     def next_deadline_ms(self) -> int:
         """When `tick` next has something to do, if no message comes first."""
-        return self._patience.due_ms if self._leading is None else self._leading.beat.due_ms
+        leading = self._leading
+        if leading is not None:
+            return FOREVER_MS if leading.rest.asleep else leading.beat.due_ms
+        return self._patience.due_asleep_ms if self._asleep else self._patience.due_ms
+
+    def stir(self) -> None:
+        """Something is going on: a leader keeps its group awake, or wakes it. A follower waits for its leader again,
+        not for long, because nobody has been heard for as long as it slept."""
+        if self._leading is not None:
+            self._leading.stir(self._patience.now_ms)
+        elif self._asleep:
+            self._asleep = False
+            self._patience.retry_soon()
 
     # Asking it to lead
 
@@ -136,29 +151,24 @@ class Replica(ReplicaState):
             return None
         if self.membership.version != expected:
             return f"the membership is at version {self.membership.version}, not {expected}"
-        if self._log.changes:
-            return "another change of membership is under way"
-        if leading.handover.target is not None:
-            return "the lead is being handed over"
-        if self._log.committed < leading.term_start:
-            return "this leader has not yet committed an entry of its own term"
-        if change == "promote" and not leading.caught_up(member.replica, self._patience.now_ms):
-            return f"replica {member.replica} has not caught up"
-        if change == "remove" and not self.quorum_without(member.replica, kept):
-            return f"without replica {member.replica} too few live, caught-up voters would be left"
-        self._append(EntryKind.MEMBERSHIP, encode_membership(wanted))
-        return None
+        self.stir()
+        objection = leading.objection(change, member.replica, kept, self._patience.now_ms)
+        if objection is None:
+            self._append(EntryKind.MEMBERSHIP, encode_membership(wanted))
+        return objection
 
     def transfer(self, target: ReplicaId) -> bool:
         """Hand the lead to a voter as soon as its log is level; given up after an election timeout (rule 10).
 
         False: it does not lead, another handover is under way, or the target is no voter that answers."""
+        self.stir()
         return self._leading is not None and self._leading.hand_over(target, self._patience.now_ms)
 
     # Reads
 
     def ask_read(self) -> ReadTicket | None:
         """Begin a read-index: the next `ready` sends a round. None: it does not lead."""
+        self.stir()
         return None if self._leading is None else self._leading.ask_read()
 
     # The tail of the log, and snapshots
@@ -191,7 +201,7 @@ class Replica(ReplicaState):
             # An old leader learns that it is one. Round and match 0: this answers nothing that a leader counts.
             self._answer(request, accepted=False, match=0, hint=EntryId(0, 0), round_=0)
             return False
-        if not _well_formed(request) or (request.term == self.term and self._leading is not None):
+        if not well_formed(request) or (request.term == self.term and self._leading is not None):
             return False
         if request.term > self.term or self.role is not Role.FOLLOWER:
             self._follow(request.term)
@@ -208,6 +218,7 @@ class Replica(ReplicaState):
         if not request.entries:
             match = min(match, log.persisted)  # a heartbeat is answered at once, for what is on disk by now
         match = max(match, min(log.committed, log.persisted))  # what is committed equals every later leader's log
+        self._asleep = request.rest and request.previous_index == log.last.index and log.all_done
         self._answer(request, accepted=True, match=match, hint=EntryId(0, 0), round_=request.round)
         return True
 
@@ -215,7 +226,10 @@ class Replica(ReplicaState):
         """Reply to a leader: at once, or, where the answer rests on what is not on disk, after the flush (rule 7)."""
         stamp_ms = self._freshness.stamp(self._patience.now_ms)
         shard, own, to, term = self.shard, self.id, request.sender, self.term
-        reply = AppendReply(shard, own, to, term, accepted, match, hint.index, hint.term, round_, stamp_ms, self.full)
+        full, asleep = self.full, accepted and self._asleep
+        reply = AppendReply(
+            shard, own, to, term, accepted, match, hint.index, hint.term, round_, stamp_ms, full, asleep
+        )
         durable = self._standing.durable and (not accepted or match <= self._log.persisted)
         self._send(reply, to=self._out.messages if durable else self._out.promises)
 
@@ -326,6 +340,7 @@ class Replica(ReplicaState):
         """Become a follower in `term`, whose leader is not known yet."""
         if term > self.term:
             self._standing.enter(term)
+        self._asleep = False
         if self._leading is not None:
             self._leading = None
             self._patience.restart()
@@ -342,6 +357,7 @@ class Replica(ReplicaState):
             self._follow(self.term)
 
     def _append(self, kind: EntryKind, payload: bytes) -> Entry:
+        self.stir()
         entry = Entry(self.term, self._log.last.index + 1, int(kind), payload)
         self._log.append((entry,))
         return entry
@@ -381,19 +397,3 @@ class Replica(ReplicaState):
         target = message.target
         member = find(self.membership, target) or self._in_changes(target)
         to.append((member or Member(replica=target, node=NodeId(""), incarnation=0), message))
-
-
-def _well_formed(request: AppendRequest) -> bool:
-    """Whether the entries follow `previous` without a gap, terms not falling, and memberships can be read."""
-    index, term = request.previous_index, request.previous_term
-    for entry in request.entries:
-        index += 1
-        if entry.index != index or not term <= entry.term <= request.term:
-            return False
-        term = entry.term
-        if entry.kind == EntryKind.MEMBERSHIP:
-            try:
-                decode_membership(entry.payload)
-            except ValueError:
-                return False
-    return request.previous_index >= 0

@@ -54,6 +54,11 @@ class Beat:
     def _next_beat(self, now_ms: int) -> int:
         return now_ms - now_ms % self._heartbeat_ms + self._heartbeat_ms
 
+    def at_once(self, now_ms: int) -> None:
+        """A heartbeat is due now, after a time without any."""
+        self.heartbeat = True
+        self.heartbeat_at_ms = self._next_beat(now_ms)
+
     def commit_moved(self, now_ms: int) -> None:
         """Followers shall hear of it, not later than in a moment."""
         if self.tell_at_ms is None:
@@ -63,14 +68,16 @@ class Beat:
 class Envelope:
     """What all messages of one round have in common."""
 
-    __slots__ = ("_lease", "_log", "_name", "_round", "_since_ms", "_tuples")
+    __slots__ = ("_lease", "_log", "_name", "_rest", "_round", "_since_ms", "_tuples")
 
-    def __init__(self, name: Name, log: Log, *, round_: int, since_ms: int, lease: bool) -> None:
+    def __init__(self, name: Name, log: Log, *, round_: int, since_ms: int, lease: bool, rest: bool = False) -> None:
+        """`rest`: its heartbeats tell the peers to wait for no more."""
         self._name = name
         self._log = log
         self._round = round_
         self._since_ms = since_ms
         self._lease = lease
+        self._rest = rest
         self._tuples: dict[int, tuple[Entry, ...]] = {}  # by the index before: peers mostly get the same entries
 
     def feed(self, peer: Progress, out: Ready) -> bool:
@@ -114,6 +121,6 @@ class Envelope:
         echo_ms = peer.stamp_ms if self._lease else -1
         target = peer.member.replica
         message = AppendRequest(
-            shard, own, target, own_term, after, term, commit, self._round, echo_ms, entries
+            shard, own, target, own_term, after, term, commit, self._round, echo_ms, entries, self._rest
         )  # positional: twice as fast, and this is made for each peer in each turn
         out.messages.append((peer.member, message))

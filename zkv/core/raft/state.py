@@ -58,11 +58,22 @@ class ReplicaState:
         self._tally = Tally()
         self._leading: Leadership | None = None
         self._out = Ready()
+        self._asleep = False  # as a follower
 
     @property
     def term(self) -> int:
         """The latest term it has heard of."""
         return self._standing.term
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it neither sends heartbeats nor waits for any (`core.raft.sleeping`)."""
+        return self._asleep if self._leading is None else self._leading.rest.asleep
+
+    @property
+    def leader_member(self) -> Member | None:
+        """Where its leader lives, if that is a member that it knows."""
+        return find(self.membership, self.leader)
 
     @property
     def settled_term(self) -> int:

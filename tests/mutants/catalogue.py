@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 MUTANTS: tuple[Mutant, ...] = (
     *raft_faults.VOTES,
     *raft_faults.LEASES,
+    *raft_faults.SLEEP,
     *log_faults.REPLICATION,
     *log_faults.MEMBERS,
     *store_faults.REQUESTS,

@@ -248,3 +248,46 @@ LEASES = (
         why="harmless until the reserve is gone, and then the simulated disk only waits",
     ),
 )
+
+SLEEP = (
+    Mutant(
+        "a sleeping leader reads without a round",
+        "8",
+        "what others have committed since is not seen",
+        (
+            Edit(
+                _LEADING,
+                "        return self._alone or now_ms <",
+                "        return self._alone or self.rest.asked_ms or now_ms <",
+            ),
+        ),
+        seeds=80,
+    ),
+    Mutant(
+        "nobody watches over a sleeping leader's node",
+        "8",
+        "a shard whose leader is gone has no other until somebody writes to it",
+        (
+            Edit(
+                "zkv/core/node/sleep_watch.py",
+                "if leader is None or (leader.node, leader.incarnation) not in living:",
+                "if leader is None:",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/core/node/test_sleep.py",),
+        why="what the simulator ends with asks every shard, and a node that returns campaigns",
+    ),
+    Mutant(
+        "asleep with a part of the log",
+        "8",
+        "a follower that lacks entries waits for no heartbeat, and never gets them",
+        (
+            Edit(
+                _REPLICA, "request.rest and request.previous_index == log.last.index and log.all_done", "request.rest"
+            ),
+            Edit(_LEADING, "idle and full and all(peer.has_all(log) for peer in self._voting)", "True"),
+        ),
+        seeds=80,
+    ),
+)

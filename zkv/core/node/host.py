@@ -5,7 +5,7 @@ through the replicas, then `turn`, which says what to send, write and flush. The
 `Effects` lists it, and reports each flush with `persisted`. Nothing here does anything to the world.
 """
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -200,20 +200,6 @@ class Host(Generic[M]):
         actions, self._after_engine = self._after_engine, []
         for action in actions:
             action()
-
-    def heed_silence(self, living: Container[Address]) -> set[Address]:
-        """Wake who sleeps while its leader's node is not `living`. Returns who must hear that this node lives."""
-        listeners: set[Address] = set()
-        for hosted in self.hosted.values():
-            if not hosted.replica.asleep:
-                continue
-            if hosted.replica.role is Role.LEADER:
-                listeners.update((voter.node, voter.incarnation) for voter in hosted.replica.membership.voters)
-                continue
-            leader = hosted.replica.leader_member
-            if leader is None or (leader.node, leader.incarnation) not in living:
-                self.touch(hosted).stir()
-        return listeners
 
     def next_deadline_ms(self) -> int:
         """When `tick` next has something to do, if nothing comes first; in the time of `now_ms`."""

@@ -1,11 +1,12 @@
 """Watches over what sleeps: gives signs of life, and wakes who has lost its leader's node (`core.raft.sleeping`)."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 from zkv import limits
 from zkv.core.node.host import Address, Host
 from zkv.core.node.links import LinkWatch
 from zkv.core.raft.ready import Timing
+from zkv.core.raft.replica import Role
 from zkv.core.shard.machine import ShardMachine
 from zkv.ids import NodeId
 
@@ -40,4 +41,20 @@ class SleepWatch:
             living = {(node, incarnation) for node, (_, incarnation) in known.items()}
         else:
             living = {(node, known[node][1]) for node in self._links.heard_since(since_ms) if node in known}
-        return [address for address in host.heed_silence(living) if address[0] in known]
+        return [address for address in _heed_silence(host, living) if address[0] in known]
+
+
+def _heed_silence(host: Host[ShardMachine], living: Container[Address]) -> set[Address]:
+    """Wake who sleeps while its leader's node is not `living`. Returns who must hear that this node lives."""
+    listeners: set[Address] = set()
+    for hosted in host.hosted.values():
+        replica = hosted.replica
+        if not replica.asleep:
+            continue
+        if replica.role is Role.LEADER:
+            listeners.update((voter.node, voter.incarnation) for voter in replica.membership.voters)
+            continue
+        leader = replica.leader_member
+        if leader is None or (leader.node, leader.incarnation) not in living:
+            host.touch(hosted).stir()
+    return listeners

@@ -21,6 +21,7 @@ from zkv.core.message import Message
 from zkv.core.node import orders
 from zkv.core.node.census import Census
 from zkv.core.node.contracts import RecoveredReplica
+from zkv.core.node.figures import shard_figures
 from zkv.core.node.host import Effects, Host
 from zkv.core.node.links import LinkWatch
 from zkv.core.node.registration import Identity, Registration
@@ -263,33 +264,18 @@ class Node:
 
     def figures(self) -> dict[str, object]:
         """For people and tests: what this node is and has done."""
-        hosted = self.host.hosted
-        shards = {
-            str(shard): {
-                "replica": one.replica.id,
-                "role": one.replica.role.name.lower(),
-                "term": one.replica.term,
-                "applied": one.replica.applied,
-                "committed": one.replica.committed,
-                "rows": self.census.counted.get(shard, -1),
-                "bytes": self.census.bytes.get(shard, -1),
-                "full": one.replica.full_members(),
-                "sessions": len(one.machine.sessions) if one.machine else 0,
-            }
-            for shard, one in hosted.items()
-        }
         shard_map = self.follower.map
         return {
             "node": self.identity.node,
             "role": "node",
             "map_version": shard_map.version if shard_map else 0,
             "registered": self.registration.registered,
-            "leading": sum(one.replica.role is Role.LEADER for one in hosted.values()),
+            "leading": sum(one.replica.role is Role.LEADER for one in self.host.hosted.values()),
             "reads": self.service.reads_served,
             "writes": self.service.writes_applied,
             "messages": dict(self.counts),
             "transfers": self.transfers.progress(),
-            "shards": shards,
+            "shards": shard_figures(self.host, self.census),
             **self.gauges(),
         }
 

@@ -171,7 +171,7 @@ MEMBERS = (
             ),
         ),
         seeds=0,
-        tests=("tests/core/raft/test_replica.py",),
+        tests=("tests/core/raft/test_replica_votes.py",),
         why="members change only after a lost disk, and are applied at once unless the own disk is slow",
     ),
     Mutant(

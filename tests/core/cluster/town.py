@@ -15,12 +15,13 @@ from zkv.core.cluster import messages as m
 from zkv.core.cluster.commands import CoordinatorState, MapCommand, decode_command
 from zkv.core.cluster.coordinator import Coordinator, Request
 from zkv.core.cluster.follower import MapFollower
-from zkv.core.cluster.shardmap import MapSnapshot
+from zkv.core.cluster.shardmap import MapSnapshot, NodeState, Partitioner
 from zkv.core.message import Message
 from zkv.core.raft.messages import Member, Membership
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import NodeId, ReplicaId, ShardId
 
+HASH, RANGE = Partitioner.HASH, Partitioner.RANGE
 TURN_MS = 50
 CLIENT = b"client"
 
@@ -295,3 +296,36 @@ class Town:
         for learner in self.groups[shard].info.membership.learners:
             if self.is_alive(learner):
                 self.nodes[learner.node].replicas[learner.replica] = shard
+
+
+def serving(*names: str) -> Town:
+    """A town whose default table serves."""
+    town = Town(*(names or ("n1", "n2", "n3")))
+    town.run_until(lambda: town.serves("default"))
+    return town
+
+
+def create(
+    number: int, name: str, *, nonce: int = 9, replicas: int = 3, shards: int = 0, **more: object
+) -> m.CreateTable:
+    partitioner = more.get("partitioner", HASH)
+    splits = more.get("splits", ())
+    assert isinstance(partitioner, Partitioner)
+    assert isinstance(splits, tuple)
+    return m.CreateTable(number, nonce, name, partitioner, replicas, shards, splits)
+
+
+def state_of(town: Town, name: str) -> NodeState:
+    return town.state.map.nodes[NodeId(name)].state
+
+
+def voters_of(town: Town) -> list[tuple[int, ...]]:
+    return [tuple(sorted(own.replica for own in info.membership.voters)) for info in town.shards_of("default")]
+
+
+def status_of(town: Town) -> dict[str, list[dict[str, object]]]:
+    town.ask(m.StatusRequest(77))
+    answer = town.answers.pop()
+    assert isinstance(answer, m.StatusAnswer)
+    figures: dict[str, list[dict[str, object]]] = msgspec.msgpack.decode(answer.figures)
+    return figures

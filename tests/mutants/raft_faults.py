@@ -282,7 +282,7 @@ SLEEP = (
         "asleep while a member learns",
         "8",
         "a learner is left behind until somebody writes",
-        (Edit(_LEADING, "return idle and full and all(", "return idle and all("),),
+        (Edit(_LEADING, "return idle and settled and all(", "return idle and all("),),
         seeds=0,
         tests=(_SCENARIOS,),
         why="what the simulator ends with asks every shard, which wakes it",

@@ -6,10 +6,12 @@ import pytest
 
 from tests.core.node.test_service import read, write
 from tests.core.node.trio import NAMES, SHARD, Trio
-from zkv import limits
 from zkv.core.raft.messages import AppendRequest
+from zkv.core.raft.ready import Timing
 from zkv.core.raft.replica import Role
 from zkv.core.shard.commands import Put, Refused, Values, Written
+
+PING_MS = Timing().ping_ms
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def test_who_sleeps_says_nothing_and_its_node_gives_one_sign_of_life(trio: Trio)
     trio.lost = lambda source, target, message: not pytest.fail(f"{source} said {message}")
     trio.pass_ms(60_000)
     assert set(+said) == {leader}, "only the leader's node must be heard of"
-    assert said[leader] == pytest.approx(2 * 60_000 / limits.PING_MS, abs=4)
+    assert said[leader] == pytest.approx(2 * 60_000 / PING_MS, abs=4)
     assert asleep(trio)
 
 
@@ -118,9 +120,9 @@ def test_one_lost_sign_of_life_wakes_nobody(trio: Trio) -> None:
     one = trio.others(leader)[0]
     for _ in range(10):
         trio.cut(leader, one)
-        trio.pass_ms(limits.PING_MS)
+        trio.pass_ms(PING_MS)
         trio.heal()
-        trio.pass_ms(limits.PING_MS)
+        trio.pass_ms(PING_MS)
         assert asleep(trio)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Container, Iterable, Mapping
 
-from zkv import limits
 from zkv.core.node.host import Address, Host
 from zkv.core.node.links import LinkWatch
 from zkv.core.raft.ready import Timing
@@ -14,12 +13,13 @@ from zkv.ids import NodeId
 class SleepWatch:
     """Of one node. A node that is silent for an election timeout counts as gone, as a leader would that is awake.
 
-    Signs fall on whole multiples of PING_MS, so that they share a turn with what else falls there.
+    Signs fall on whole multiples of their interval, so that they share a turn with what else falls there.
     """
 
     def __init__(self, links: LinkWatch, timing: Timing) -> None:
         self.due_ms = 0
         self._links = links
+        self._ping_ms = timing.ping_ms
         self._silent_ms = timing.election_ms_min
         self._trusted_ms = 0  # before this nobody could be heard
         self._looked_ms = 0
@@ -31,10 +31,10 @@ class SleepWatch:
         now_ms = host.now_ms
         if now_ms < self.due_ms:
             return ()
-        if now_ms - self._looked_ms > 2 * limits.PING_MS:
+        if now_ms - self._looked_ms > 2 * self._ping_ms:
             self._trusted_ms = now_ms  # this process was stopped, or has begun: what was sent to it may still wait
         self._looked_ms = now_ms
-        self.due_ms = now_ms - now_ms % limits.PING_MS + limits.PING_MS
+        self.due_ms = now_ms - now_ms % self._ping_ms + self._ping_ms
         since_ms = now_ms - self._silent_ms
         known = addresses()
         if since_ms < self._trusted_ms:

@@ -29,6 +29,11 @@ class Timing:
     lease_ms: int = limits.LEASE_MS  # from the send of a round that a majority answered
     sleep_after_ms: int = limits.SLEEP_AFTER_MS  # a group that nobody asks for so long sleeps; 0: never
 
+    @property
+    def ping_ms(self) -> int:
+        """How often nodes whose shards sleep give a sign of life: one may be lost within an election timeout."""
+        return self.election_ms_min * 5 // 12
+
     def __post_init__(self) -> None:
         if not 0 < self.heartbeat_ms * 2 <= self.lease_ms < self.election_ms_min:
             raise ValueError(f"heartbeat * 2 <= lease < election does not hold: {self}")

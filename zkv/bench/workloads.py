@@ -63,20 +63,10 @@ class Stream:
 
     def calls(self, client: Client) -> Callable[[], object]:
         """Makes the next call of a sync client, and returns its result."""
-        value, table, w, r = self._value, self._table, self._plan.w, self._plan.r
-        match self._plan.workload:
-            case Workload.put:
-                return lambda: client.put(self._key(), value, table=table, w=w)
-            case Workload.get:
-                return lambda: client.get(self._key(), table=table, r=r)
-            case Workload.mput:
-                return lambda: client.mput(dict.fromkeys(self._batch(), value), table=table, w=w)
-            case Workload.mget:
-                return lambda: client.mget(self._batch(), table=table, r=r)
-            case Workload.scan:
-                return lambda: list(client.scan(self._first(), limit=BATCH, table=table, r=r))
-            case _:
-                return lambda: client.ask(self._mixed()).result()
+        if self._plan.workload is Workload.scan:
+            return lambda: list(client.scan(self._first(), limit=BATCH, table=self._table, r=self._plan.r))
+        request = self.requests()
+        return lambda: client.ask(request()).result()
 
     def awaitables(self, client: AsyncClient) -> Callable[[], Awaitable[object]]:
         """Makes the next call of an asyncio client, to be awaited."""

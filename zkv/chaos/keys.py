@@ -6,6 +6,8 @@ reckons the generation by the clock that all share.
 
 from typing import NamedTuple
 
+from zkv.sim.workload import name_of
+
 HASH, RANGE = "hash", "range"
 GENERATION_S = 5.0
 REGISTERS, COUNTERS = 6, 3
@@ -37,11 +39,6 @@ def keys_of(table: str, generation: int) -> Keys:
 def generation_at(now_ns: int, began_ns: int) -> int:
     """The generation whose turn it is."""
     return max(0, now_ns - began_ns) // int(GENERATION_S * 1e9)
-
-
-def name_of(table: str, key: bytes) -> bytes:
-    """A table's key as a history holds it."""
-    return table.encode() + b"/" + key
 
 
 def parse_name(name: str) -> tuple[str, bytes]:

@@ -14,13 +14,13 @@ import msgspec
 
 import zkv
 from zkv.chaos.history_file import HistoryFile, now_ns
-from zkv.chaos.keys import Keys, generation_at, keys_of, name_of
+from zkv.chaos.keys import Keys, generation_at, keys_of
 from zkv.checkers.history import Args, Outcome, Verb, text
 from zkv.core.routing import operations as op
 from zkv.core.routing.operations import KeyRequest, Receipt
 from zkv.errors import ZkvError
 from zkv.sim.client import Ask
-from zkv.sim.workload import ask
+from zkv.sim.workload import ask, name_of, write
 
 _CONNECT_S = 60.0
 _TIMEOUTS_S = (0.5, 2.0, 10.0)
@@ -152,23 +152,7 @@ class Load:
         if counter:
             by = rng.choice([1, 1, 1, 2, 3])
             return ask(table, key, Verb.INCREMENT, Args(by=by), op.increment(key, by, table=table))
-        return self._write(table, key)
-
-    def _write(self, table: str, key: bytes) -> Ask:
-        rng, value = self._rng, self._value()
-        version = self._versions.get(name_of(table, key), 1)
-        match rng.choice([Verb.PUT, Verb.PUT, Verb.PUT_IF_VERSION, Verb.PUT_IF_ABSENT, Verb.DELETE]):
-            case Verb.PUT_IF_VERSION as verb:
-                request = op.put(key, value, table=table, if_version=version)
-                return ask(table, key, verb, Args(value, version=version), request)
-            case Verb.PUT_IF_ABSENT as verb:
-                return ask(table, key, verb, Args(value), op.put(key, value, table=table, if_absent=True))
-            case Verb.DELETE as verb:
-                expected = version if rng.random() < 0.3 else None
-                removal: KeyRequest[object] = op.delete(key, table=table, if_version=expected)
-                return ask(table, key, verb, Args(version=expected), removal)
-            case verb:
-                return ask(table, key, verb, Args(value), op.put(key, value, table=table))
+        return write(rng, table, key, value=self._value(), version=self._versions.get(name_of(table, key), 1))
 
     def _value(self) -> str:
         self._asked += 1

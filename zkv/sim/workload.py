@@ -86,7 +86,8 @@ class Load:
         if counter:
             by = rng.choice([1, 1, 1, 2] if key == RISING else [1, 1, 1, 2, -1])
             return ask(table, key, Verb.INCREMENT, Args(by=by), op.increment(key, by, table=table))
-        return self._write(rng, table, key)
+        version = self._versions.get(name_of(table, key), 1)
+        return write(rng, table, key, value=f"{self._client.name}.{self.asked}", version=version)
 
     def _tend_a_set(self, rng: Random) -> None:
         """Now and then add an element, or look at all of them."""
@@ -101,26 +102,26 @@ class Load:
             self.asked += 1
             self._client.members(set_of(table), elements_of(table), 1_500)
 
-    def _write(self, rng: Random, table: str, key: bytes) -> Ask:
-        value = f"{self._client.name}.{self.asked}"
-        version = self._versions.get(_name(table, key), 1)
-        match rng.choice([Verb.PUT, Verb.PUT, Verb.PUT_IF_VERSION, Verb.PUT_IF_ABSENT, Verb.DELETE]):
-            case Verb.PUT_IF_VERSION as verb:
-                request = op.put(key, value, table=table, if_version=version)
-                return ask(table, key, verb, Args(value, version=version), request)
-            case Verb.PUT_IF_ABSENT as verb:
-                return ask(table, key, verb, Args(value), op.put(key, value, table=table, if_absent=True))
-            case Verb.DELETE as verb:
-                expected = version if rng.random() < 0.3 else None
-                request_: KeyRequest[bool] = op.delete(key, table=table, if_version=expected)
-                return ask(table, key, verb, Args(version=expected), request_)
-            case _:
-                return ask(table, key, Verb.PUT, Args(value), op.put(key, value, table=table))
-
 
 def ask(table: str, key: bytes, verb: Verb, args: Args, request: KeyRequest[object]) -> Ask:
     """The operation, with its version asked for, under a name that no other table's key has."""
-    return Ask(_name(table, key), verb, args, op.with_receipt(request))
+    return Ask(name_of(table, key), verb, args, op.with_receipt(request))
+
+
+def write(rng: Random, table: str, key: bytes, *, value: str, version: int) -> Ask:
+    """One of the ways to change a register; a condition asks for `version`."""
+    match rng.choice([Verb.PUT, Verb.PUT, Verb.PUT_IF_VERSION, Verb.PUT_IF_ABSENT, Verb.DELETE]):
+        case Verb.PUT_IF_VERSION as verb:
+            request = op.put(key, value, table=table, if_version=version)
+            return ask(table, key, verb, Args(value, version=version), request)
+        case Verb.PUT_IF_ABSENT as verb:
+            return ask(table, key, verb, Args(value), op.put(key, value, table=table, if_absent=True))
+        case Verb.DELETE as verb:
+            expected = version if rng.random() < 0.3 else None
+            removal: KeyRequest[bool] = op.delete(key, table=table, if_version=expected)
+            return ask(table, key, verb, Args(version=expected), removal)
+        case verb:
+            return ask(table, key, verb, Args(value), op.put(key, value, table=table))
 
 
 def final_reads() -> list[Ask]:
@@ -134,7 +135,7 @@ def final_reads() -> list[Ask]:
 
 def set_of(table: str) -> bytes:
     """The name of a table's set."""
-    return _name(table, b"set")
+    return name_of(table, b"set")
 
 
 def elements_of(table: str) -> Scan:
@@ -142,5 +143,6 @@ def elements_of(table: str) -> Scan:
     return Scan(table, prefix=ELEMENTS)
 
 
-def _name(table: str, key: bytes) -> bytes:
+def name_of(table: str, key: bytes) -> bytes:
+    """A table's key as a history holds it."""
     return table.encode() + b"/" + key

@@ -18,6 +18,7 @@ FRAME_GROUPS_MAX = 4_096
 
 # Sessions: what each shard remembers of each client so that a retry is applied once (rules 12, 13).
 WINDOW_SEQUENCES = 4_096
+BIRTH_AHEAD_MS_MAX = 100 * 365 * 86_400_000  # of a client id, before the leader's time of day: floors rise no further
 SESSIONS_PER_SHARD_MAX = 4_096
 SESSION_BYTES_PER_SHARD_MAX = 8 * 1024 * 1024
 

@@ -4,7 +4,6 @@ A DEALER to each address with a monitor (so that a lost connection is news at on
 one thread at a time; the three shells differ only in how they wait and how they hand results back.
 """
 
-import time
 from collections.abc import Iterable
 from random import SystemRandom
 from typing import Final, cast
@@ -17,7 +16,7 @@ from zkv.core.routing.ledger import Finished
 from zkv.core.routing.router import Router
 from zkv.errors import BadFrame, InvalidRequest, StartError
 from zkv.net import drain, sockets
-from zkv.net.clock import now_ms
+from zkv.net.clock import now_ms, wall_ms
 from zkv.wire import codec
 
 Socket = zmq.Socket[bytes]
@@ -50,9 +49,7 @@ class Turns:
 
     def __init__(self, addresses: tuple[str, ...], *, direct: bool) -> None:
         now = now_ms()
-        self.router = Router(
-            addresses, direct=direct, rng=SystemRandom(), wall_ms=time.time_ns() // 1_000_000, now_ms=now
-        )
+        self.router = Router(addresses, direct=direct, rng=SystemRandom(), wall_ms=wall_ms(), now_ms=now)
         self.poller = zmq.Poller()
         self.generation = 0
         self.bad_frames = 0

@@ -21,10 +21,11 @@ from zkv.core.node.links import SNAPSHOTS
 from zkv.core.node.node import Node, Turn
 from zkv.core.node.registration import Identity
 from zkv.core.raft.ready import Timing
+from zkv.core.shard.sessions import youngest
 from zkv.errors import BadFrame, StorageError
 from zkv.ids import NodeId
 from zkv.net import drain, sockets
-from zkv.net.clock import now_ms
+from zkv.net.clock import now_ms, wall_ms
 from zkv.net.unread import Receivers
 from zkv.server.coordinator_link import CoordinatorLink
 from zkv.server.gauges import Gauges
@@ -96,6 +97,7 @@ class NodeProcess:
         now = now_ms()  # after the last message was received (rule 8)
         node = self.node
         node.tick(now)
+        node.service.youngest = youngest(wall_ms())
         if self.store.flushed():
             node.host.persisted()
         for peer, body in clients:

@@ -3,7 +3,9 @@
 import pytest
 
 from tests.core.node.trio import CLIENT, NAMES, SHARD, Trio
+from zkv import limits
 from zkv.core.raft.messages import AppendRequest
+from zkv.core.routing.session import born_after
 from zkv.core.shard.commands import (
     EFFECT_NONE,
     Answer,
@@ -22,6 +24,7 @@ from zkv.core.shard.commands import (
     Written,
 )
 from zkv.core.shard.rows import Row, unpack_row
+from zkv.core.shard.sessions import youngest
 
 ME = b"\0\0\0\0\0\x09" + b"client-one"
 
@@ -289,3 +292,31 @@ def test_nothing_is_done_for_a_client_that_does_not_read(trio: Trio) -> None:
         assert (answer.reason, answer.effect) == (Reason.OVERLOADED, EFFECT_NONE)
     node.crowded = set()
     assert rows(trio.answer(leader, read(b"k"))[0]) == (None,)
+
+
+def test_no_clients_id_can_shut_others_out_of_a_shard(trio: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ms = 1_800_000_000_000
+
+    def wall_is(wall_ms: int) -> None:
+        for machine in trio.machines.values():
+            machine.node.service.youngest = youngest(wall_ms)
+
+    def ask(birth: int, chance: bytes = b"ten-random") -> Answer:
+        group = WriteGroup(1, SHARD, 1, 5_000, birth.to_bytes(6, "big") + chance, 1, 1, -1, False, (Put(b"k", b"v"),))
+        return trio.answer(trio.leader(), group)[0]
+
+    monkeypatch.setattr(limits, "SESSIONS_PER_SHARD_MAX", 2)
+    wall_is(now_ms)
+    for birth in (2**48 - 1, now_ms + limits.BIRTH_AHEAD_MS_MAX + 1):
+        refused = ask(birth, b"\xff" * 10)
+        assert isinstance(refused, Refused)
+        assert (refused.reason, refused.effect) == (Reason.UNAVAILABLE, EFFECT_NONE)
+    for number in range(3):
+        assert isinstance(ask(now_ms + limits.BIRTH_AHEAD_MS_MAX - number), Written), "the latest that is taken"
+    trio.pass_ms(3_000)
+    forgotten = ask(now_ms)
+    assert isinstance(forgotten, Refused)
+    assert forgotten.reason is Reason.SESSION_EXPIRED, "the latest was forgotten, and the floor is where it was born"
+    later_ms = now_ms + 5
+    wall_is(later_ms)
+    assert isinstance(ask(born_after(forgotten.floor, later_ms)), Written)

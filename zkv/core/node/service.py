@@ -36,12 +36,14 @@ from zkv.core.shard.commands import (
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.machine import ShardMachine
 from zkv.core.shard.rows import Changes
+from zkv.core.shard.sessions import BIRTH_BYTES
 from zkv.ids import NodeId, ShardId
 
 _SWEEP_MS = 50
 _EVICT_MS = 1_000
 _WAITING_MS = 20  # how often requests that wait are looked at, at the least
 _NEXT_TURN_MS = 5
+_UNBORN_MS = 50  # soon its time is near enough, if it comes from a floor that was driven up to there
 _NOBODY_YET_MS = 50  # a client's pause when a shard has no leader
 
 
@@ -51,6 +53,7 @@ class Service:
     def __init__(self, me: NodeId) -> None:
         self.me = me
         self.disk_full = False
+        self.youngest = b"\xff" * BIRTH_BYTES  # the latest birth of a client id that is taken
         self.answers: dict[Route, list[Answer]] = {}
         self.forwards: dict[NodeId, dict[bytes, list[Group]]] = {}
         self.reads_served = 0
@@ -119,6 +122,10 @@ class Service:
         full = "the leader's disk is full" if self.disk_full else _others_full(hosted)
         if full and not all(isinstance(operation, Delete) for operation in group.operations):
             self.refuse(group, route, Reason.DISK_FULL, full)
+            return
+        if group.client[:BIRTH_BYTES] > self.youngest:
+            detail = "the client's id is born too far ahead of the leader's time of day"
+            self.refuse(group, route, Reason.UNAVAILABLE, detail, retry_ms=_UNBORN_MS)
             return
         queue = self._queues.setdefault(hosted.shard, Queue())
         uncommitted = hosted.replica.uncommitted_bytes + queue.fresh_bytes

@@ -65,8 +65,7 @@ def client_id(birth_ms: int, rng: Rng) -> ClientId:
 def born_after(floor: bytes, wall_ms: int) -> int:
     """A birth that a shard with this floor accepts: now, or just above the floor where clocks disagree.
 
-    Nothing is above a floor of all ones (somebody sent, and got evicted, an id that no client makes): then none is
-    accepted, and the request ends with its typed error.
+    Leaders take no id that is born a hundred years ahead of them, so no floor is ever near the last birth there is.
     """
     return min(max(wall_ms, int.from_bytes(floor[:BIRTH_BYTES], "big") + 1), _BIRTH_MAX)
 

@@ -7,12 +7,21 @@ born at or before the floor may have been forgotten, so it is refused.
 
 from collections.abc import Iterator
 
+from zkv import limits
 from zkv.core.shard.commands import Result
 from zkv.core.shard.records import SessionRecord
 from zkv.ids import ClientId
 
 BIRTH_BYTES = 6
 _OVERHEAD_BYTES = 64  # of a record beside its results; a bound needs only the right size
+
+
+def youngest(wall_ms: int) -> bytes:
+    """The latest birth of a client that a leader takes at this time of day.
+
+    Once forgotten, one from the end of time would raise the floor to where no other client's id can be above it.
+    """
+    return (wall_ms + limits.BIRTH_AHEAD_MS_MAX).to_bytes(BIRTH_BYTES, "big")
 
 
 class Session:

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from zkv.sim.elastic import ELASTIC
 from zkv.sim.plan import Plan, decode_plan
 from zkv.sim.run import SETTLE_US, simulate
 from zkv.sim.swarm import KINDS, STRIKING
 from zkv.sim.world import MS
 
 SLICE = range(1, 49)
+ELASTIC_SLICE = range(1, 13)
 
 
 def regressions() -> list[tuple[int, str, str]]:
@@ -50,3 +52,18 @@ def test_without_faults_nothing_fails_and_nobody_waits() -> None:
     assert report.passed, report.failures
     assert (report.faults, report.kinds) == ({}, [])
     assert set(report.outcomes) <= {"done", "ConditionFailed"}
+
+
+def test_nodes_come_and_go_and_everything_ends_where_it_belongs() -> None:
+    struck: set[str] = set()
+    for seed in ELASTIC_SLICE:
+        report = simulate(seed, Plan(elastic=True))
+        assert report.passed, f"seed {seed}: {report.failures}"
+        struck |= set(report.faults)
+    assert struck >= set(ELASTIC)
+
+
+def test_what_an_elastic_run_adds_does_not_change_what_a_seed_draws_beside_it() -> None:
+    usual, elastic = (simulate(seed, Plan(elastic=elastic)) for seed, elastic in ((8, False), (8, True)))
+    assert [kind for kind in elastic.kinds if kind not in ELASTIC] == usual.kinds
+    assert elastic.weather == usual.weather

@@ -110,7 +110,7 @@ def replace(
     address: o.AddressOption = o.ADDRESS,
     timeout: o.TimeoutOption = o.TIMEOUT_S,
 ) -> None:
-    """Move all that OLD holds to NEW. If OLD is down, it is removed and rebuilt there.
+    """Move all that OLD holds to NEW. If OLD is down, it is rebuilt there at once.
 
     Example: zkv nodes replace node2 node5
     """
@@ -167,7 +167,7 @@ def cancel(
     address: o.AddressOption = o.ADDRESS,
     timeout: o.TimeoutOption = o.TIMEOUT_S,
 ) -> None:
-    """Take one back: what it has brought goes again, and its shard is left alone for ten minutes.
+    """Take one back: what it has brought goes again, and its shard is left alone for a minute.
 
     Example: zkv operators cancel 12
     """

@@ -27,6 +27,9 @@ def sim(
     bursts: Annotated[int | None, typer.Option(metavar="N", min=1, help="Bursts of trouble in a run.")] = None,
     calm: Annotated[float | None, typer.Option(metavar="SECONDS", min=0, help="Peace between two bursts.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No faults at all.")] = False,
+    elastic: Annotated[
+        bool, typer.Option("--elastic", help="Nodes join, are drained, replaced and removed, beside all else.")
+    ] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Tell the story of the run, line by line.")] = False,
     shrink: Annotated[
         bool, typer.Option("--shrink", help="Look for a smaller run that fails in the same way, and print its plan.")
@@ -39,11 +42,13 @@ def sim(
     The same seed and plan give the same run, which its `trace` shows. Exit code 0 only where every run has passed.
     Example: zkv sim --seed 7 --json
     Example: zkv sim --seed 1000 --runs 500 --jobs 2
+    Example: zkv sim --seed 1 --runs 100 --elastic
     """
     size = decode_plan(plan)
     changes: dict[str, object] = {"bursts": bursts, "calm_ms": None if calm is None else int(calm * 1_000)}
     size = replace(size, **{name: value for name, value in changes.items() if value is not None})
     size = replace(size, quiet=True) if quiet else size
+    size = replace(size, elastic=True) if elastic else size
     failed = _run(seed, runs, jobs, size, keep_going=keep_going, trace=trace, as_json=as_json)
     if failed is not None and shrink:
         _shrink(failed, size, as_json=as_json)

@@ -5,16 +5,18 @@ matching); a new leader holds what was committed before (leader completeness); o
 machine safety), and only one that a leader has committed; what a leader commits, and so whatever is acknowledged, is on
 the disks of a majority; one lease holder, which no later term's commit has overtaken; one entry and one membership for
 each epoch; each operation applied once (`once`); no group has fewer voters than it
-began with; no gap in anybody's map (`map_checker`). At the end: replicas agree
-byte for byte, and so do maps.
+began with, nor gives up one that is of use before all that stay are in sync (`removal_checker`); no gap in anybody's
+map, and each key in exactly one shard (`map_checker`). At the end: replicas agree byte for byte, and so do maps; where
+nodes come and go, everything is where it belongs (`settled`).
 
 Not checked here: what clients saw (`linear`), and entries whose payload differs only where CRC-32 does not.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from zlib import crc32
 
+from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.node.host import Hosted
 from zkv.core.raft.membership import decode_membership
@@ -29,6 +31,7 @@ from zkv.sim.disk import Folder
 from zkv.sim.map_checker import MapChecker
 from zkv.sim.once import AppliedOnce
 from zkv.sim.processes import SimNode
+from zkv.sim.removal_checker import RemovalChecker
 from zkv.sim.world import Violation, World
 
 _LOOK_BACK = 200  # committed entries that a new leader is asked for
@@ -63,7 +66,8 @@ class _Group:
 class Checkers:
     """All invariants of one run."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, state: Callable[[], CoordinatorState]) -> None:
+        """`state`: the coordinator's."""
         self.leaders_elected = 0
         self._world = world
         self._nodes: dict[str, SimNode] = {}
@@ -71,6 +75,7 @@ class Checkers:
         self._seen: dict[tuple[str, int], dict[ReplicaId, _Seen]] = {}
         self._looked: dict[tuple[str, int], int] = {}  # the turn of the host up to which all was looked at
         self._once = AppliedOnce()
+        self._removals = RemovalChecker(state, self._nodes)
         self.maps = MapChecker()
 
     def add(self, node: SimNode) -> None:
@@ -222,6 +227,9 @@ class Checkers:
             self._once.look(process.name, hosted, entry)
             if entry.kind == EntryKind.MEMBERSHIP:
                 members = decode_membership(entry.payload)
+                _, former = group.epochs.get(members.version - 1, (0, None))
+                if former is not None and members.version not in group.epochs and replica.role is Role.LEADER:
+                    self._removals.look(hosted, former, members, entry)
                 epoch = group.epochs.setdefault(members.version, (entry.index, members))
                 self._check(epoch == (entry.index, members), f"{what}: epoch {members.version} again, after {epoch}")
 

@@ -3,7 +3,7 @@
 from zkv.core.raft.ready import Timing
 from zkv.sim.disk import DiskSpeed, Folder
 from zkv.sim.network import CALM, Network
-from zkv.sim.processes import COORDINATOR, Machine, SimCoordinator, SimNode
+from zkv.sim.processes import COORDINATOR, Machine, Process, SimCoordinator, SimNode
 from zkv.sim.world import Clock, World
 
 _OFFSET_MS = 10_000_000_000  # clocks of different machines have nothing in common
@@ -22,12 +22,13 @@ class Cluster:
         self._timing = timing
         self.coordinator = SimCoordinator(world, self.network, self.clock(COORDINATOR), self._machine(), self.audience)
         self.nodes: list[SimNode] = []
+        self.gone: list[SimNode] = []  # for good
         for _ in range(nodes):
             self.add_node()
 
     def add_node(self) -> SimNode:
         """One more node, with an empty folder; it is not started yet."""
-        name = f"node{len(self.nodes) + 1}"
+        name = f"node{len(self.nodes) + len(self.gone) + 1}"
         node = SimNode(self.world, self.network, name, self.clock(name), self._machine(), zone="")
         self.nodes.append(node)
         return node
@@ -64,6 +65,17 @@ class Cluster:
         """That node's disk is lost; it must be dead."""
         node.lose_disk(self._folder())
 
+    def forget(self, node: SimNode) -> None:
+        """That node is gone for good, its disk with it; it must be dead."""
+        assert not node.alive
+        self.nodes.remove(node)
+        self.gone.append(node)
+
+    def kill(self, process: Process, *, power: bool) -> None:
+        """A node or the coordinator."""
+        assert isinstance(process, SimNode | SimCoordinator)
+        process.kill(power=power)
+
     def may_lose_a_disk(self) -> bool:
         """Whether every replica knows of three voters or more, none on a disk lost before, and of no change under way.
 
@@ -78,7 +90,7 @@ class Cluster:
         whole = all(
             len(group.voters) >= 3
             and not group.learners
-            and all(folders[voter.node] == voter.incarnation for voter in group.voters)
+            and all(folders.get(voter.node) == voter.incarnation for voter in group.voters)
             for group in members
         )
         healthy = all(node.alive and not node.machine.folder.disk.failing for node in self.nodes)

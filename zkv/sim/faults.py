@@ -6,10 +6,12 @@ of two nodes while some shard still counts on the first (promise 1 holds only wh
 """
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from zkv import limits
 from zkv.sim.cluster import Cluster
+from zkv.sim.elastic import ELASTIC, Elastic, Order
 from zkv.sim.network import CALM, Cut, Link, both_ways
 from zkv.sim.ploys import Ploys
 from zkv.sim.processes import Process, SimNode
@@ -25,7 +27,9 @@ _REVIVE_US = 10 * SECOND  # by then a node that was told to stop has stopped
 class Trouble:
     """Strikes a cluster from `start` until `stop`, and again from the next `start`. `skip`: strikes to leave out."""
 
-    def __init__(self, cluster: Cluster, swarm: Swarm, skip: tuple[str, ...], join: Callable[[], SimNode]) -> None:
+    def __init__(
+        self, cluster: Cluster, swarm: Swarm, skip: tuple[str, ...], join: Callable[[], SimNode], order: Order
+    ) -> None:
         self.strikes: list[str] = []  # each that had an effect: its kind and its number among those of the kind
         self._cluster = cluster
         self._world = cluster.world
@@ -40,6 +44,7 @@ class Trouble:
         self._gone: set[str] = set()  # who has left, until the trouble is over
         self._jumped_us: dict[str, int] = {}
         self._ploys = Ploys(cluster, self._later)
+        self._elastic = Elastic(cluster, join, order, self._later)
         self._strike: dict[str, Callable[[], str]] = {
             "kill": self._kill,
             "kill all": self._kill_all,
@@ -62,6 +67,7 @@ class Trouble:
             "clock leap": self._leap_clock,
             "ploys": lambda: self._ploys.play(self._rng),
         }
+        self._strike |= {kind: partial(self._change, kind) for kind in ELASTIC}
 
     def start(self) -> None:
         """Begin."""
@@ -86,6 +92,8 @@ class Trouble:
             folder = node.machine.folder
             folder.low = folder.disk.full = folder.disk.failing = False
         self._gone.clear()
+        if any(kind in ELASTIC for kind in self._swarm.kinds):
+            self._elastic.restore()
         self._revive_until_us = self._world.now_us + _REVIVE_US
         self._revive(self._bout)
 
@@ -197,13 +205,17 @@ class Trouble:
 
     def _start(self, node: SimNode) -> None:
         """What a restarter does; and its operator, who moves a folder away on which nothing starts any more."""
-        if node.alive or node.name in self._gone:
+        if node.alive or node.name in self._gone or node not in self._cluster.nodes:
             return
         if node.broken:
             self._cluster.empty_folder(node)
         node.start()
         if not node.alive:
             self._later(_RESTART_US, lambda: self._start(node))
+
+    def _change(self, kind: str) -> str:
+        """One of the strikes of a cluster that changes."""
+        return self._elastic.strike(kind, self._rng)
 
     def _join_node(self) -> str:
         """One more node registers."""

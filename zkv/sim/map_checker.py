@@ -1,5 +1,7 @@
 """Everybody who follows the map has at each version what the coordinator had: nobody has missed a change in between.
 
+Each key of a table is in exactly one of its shards, at every version.
+
 The coordinator's map is noted at every version that it goes through. A follower may know more of a single shard, from
 a refusal; never less, and nothing of it ever goes back.
 """
@@ -38,6 +40,7 @@ class MapChecker:
         if at == self._published:
             return
         self._published = at
+        _check_ranges(shard_map)
         known = self._truth.setdefault(at, _truth_of(shard_map))
         if known != _truth_of(shard_map):
             raise Violation(f"the coordinator made two different maps of version {shard_map.version}")
@@ -67,6 +70,18 @@ class MapChecker:
             if orders.get(shard, now) > now:
                 raise Violation(f"{name[0]}: shard {shard} went back from {orders[shard]} to {now} in its map")
             orders[shard] = now
+
+
+def _check_ranges(shard_map: ShardMap) -> None:
+    """Each key of a table lies in exactly one of its shards."""
+    for table in shard_map.tables.values():
+        shards = shard_map.shards_of(table.table)
+        ends = [info.end for info in shards]
+        if [info.start for info in shards] != [b"", *ends[:-1]] or ends[-1:] != [b""]:
+            spans = [(info.shard, info.start, info.end) for info in shards]
+            raise Violation(
+                f"version {shard_map.version}: the shards of table {table.name} overlap or leave holes: {spans}"
+            )
 
 
 def _truth_of(shard_map: ShardMap) -> _Truth:

@@ -291,7 +291,7 @@ class Ploys:
             self._later(self._rng.choice([1, 10, 60]), lambda: self._start(node))
 
     def _start(self, node: SimNode) -> None:
-        if not node.alive:
+        if not node.alive and node in self._cluster.nodes:
             node.start()
 
 

@@ -7,6 +7,7 @@ from zkv.checkers.history import Recorder
 from zkv.checkers.judgement import judge
 from zkv.checkers.verdict import Status
 from zkv.core.cluster.coordinator import DEFAULT_TABLE
+from zkv.core.cluster.upkeep import CALM_MS
 from zkv.core.raft.replica import Role
 from zkv.core.routing.admin import AdminRequest, create_table, drop_table
 from zkv.core.shard.descriptor import ShardState
@@ -14,17 +15,21 @@ from zkv.errors import NoSuchTable, ZkvError
 from zkv.sim.checkers import Checkers, disagreements, wrong_maps
 from zkv.sim.client import SimClient
 from zkv.sim.cluster import Cluster
+from zkv.sim.elastic import tuning_of, with_elastic
 from zkv.sim.faults import JUMP_MS_MAX, Trouble
 from zkv.sim.plan import Plan
 from zkv.sim.processes import COORDINATOR, Process, SimNode
 from zkv.sim.report import Report
+from zkv.sim.settled import not_settled
 from zkv.sim.swarm import draw, squeezed
 from zkv.sim.workload import TABLES, Load, elements_of, final_reads, set_of
 from zkv.sim.world import MS, SECOND, Violation, World, account_of
 
 SETTLE_US = 30 * SECOND  # within so long of the last fault all must be well (stated in docs/testing.md)
+MOVED_US = 180 * SECOND  # and, where nodes come and go, everything must be where it belongs
 _START_US = 20 * SECOND
 _NODES = 3
+_ORDER_MS = 5_000
 
 
 def simulate(seed: int, plan: Plan | None = None, *, story: Callable[[str], None] | None = None) -> Report:
@@ -45,19 +50,21 @@ class Run:
         self.report = Report(seed)
         self.world = World(seed, story=story)
         self._plan = plan
-        self.swarm = draw(self.world.rng, plan.without)
-        swarm = self.swarm
+        swarm = draw(self.world.rng, plan.without)
+        self.swarm = swarm = with_elastic(self.world.rng, swarm, plan.without) if plan.elastic else swarm
         self.cluster = Cluster(self.world, nodes=_NODES, disk=swarm.disk, drift=swarm.drift, timing=swarm.timing)
         coordinator = self.cluster.coordinator
+        if plan.elastic:
+            coordinator.tuning = tuning_of(self.world.rng("tuning"))
         self._processes: dict[str, Process] = {COORDINATOR: coordinator}
-        self.checkers = Checkers(self.world)
+        self.checkers = Checkers(self.world, lambda: coordinator.core.state)
         coordinator.watch = lambda: self.checkers.maps.coordinator(coordinator.core.state.map)
         for node in self.cluster.nodes:
             self._know(node)
         self.recorder = Recorder()
         self.clients: list[SimClient] = []
         self.loads: list[Load] = []
-        self.trouble = Trouble(self.cluster, self.swarm, plan.skip, self._join)
+        self.trouble = Trouble(self.cluster, self.swarm, plan.skip, self._join, self._order)
 
     def _know(self, node: SimNode) -> None:
         self._processes[node.name] = node
@@ -71,6 +78,10 @@ class Run:
             node.meet(client.wake)
         node.start()
         return node
+
+    def _order(self, request: AdminRequest[None]) -> None:
+        """Ask the coordinator, whatever comes of it."""
+        self.clients[0].order(request, _ORDER_MS, lambda result: None)
 
     def go(self) -> None:
         """All of it. Raises Violation, or whatever the cores raise."""
@@ -188,7 +199,10 @@ class Run:
     def _settle(self) -> None:
         """After the last fault: every request ends, every shard is led, and all replicas agree."""
         began_us = self.world.now_us
-        if not self.world.run(began_us + SETTLE_US, self._calm):
+        if self._plan.elastic:  # who joined last gets its share when all has been calm for a while
+            self.world.run(began_us + CALM_MS * MS + SECOND)
+        settle_us = MOVED_US if self._plan.elastic else SETTLE_US
+        if not self.world.run(began_us + settle_us, self._calm):
             self._say_what_is_not_well()
             return
         for number, ask in enumerate(final_reads()):
@@ -201,6 +215,8 @@ class Run:
 
     def _calm(self) -> bool:
         if any(client.awaited for client in self.clients) or not self._led() or self._not_replaced():
+            return False
+        if self._plan.elastic and self._not_settled():
             return False
         return not self._wrong_maps() and not disagreements(self.cluster.nodes)
 
@@ -218,8 +234,12 @@ class Run:
             for hosted in node.node.host.hosted.values()
             if hosted.replica.role is Role.LEADER
             for voter in hosted.replica.membership.voters
-            if now[voter.node] != voter.incarnation
+            if now.get(voter.node) != voter.incarnation
         ]
+
+    def _not_settled(self) -> list[str]:
+        """What of the changes is not done: plans, nodes that should be empty or gone, replicas that nobody counts."""
+        return not_settled(self.cluster)
 
     def _say_what_is_not_well(self) -> None:
         waiting = {client.name: client.awaited for client in self.clients if client.awaited}
@@ -228,7 +248,8 @@ class Run:
             self.report.fail(f"{within}, requests have not ended: {waiting}")
         if not self._led():
             self.report.fail(f"{within}, not every shard has a leader")
-        for what in [*self._not_replaced(), *self._wrong_maps(), *disagreements(self.cluster.nodes)]:
+        changes = self._not_settled() if self._plan.elastic else []
+        for what in [*changes, *self._not_replaced(), *self._wrong_maps(), *disagreements(self.cluster.nodes)]:
             self.report.fail(f"{within}, {what}")
 
     def _judge(self) -> None:

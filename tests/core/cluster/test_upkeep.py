@@ -256,9 +256,19 @@ def test_a_node_gone_for_good_is_rebuilt_at_once_and_leaves_the_map() -> None:
 
 def test_a_node_that_is_up_and_holds_something_is_not_removed() -> None:
     town = serving(*FOUR)
-    answer = change(town, "remove", "n2")
+    assert change(town, "remove", "n2") is None, "it may have just been stopped"
+    town.run(2_000)
+    answer = town.answer_to(70)
     assert isinstance(answer, m.AdminRefused)
     assert answer.what == "n2 is up and holds replicas: drain it first, or stop it if it is gone for good"
+
+
+def test_a_node_that_was_stopped_a_moment_ago_is_removed_once_that_is_noticed() -> None:
+    town = serving(*FOUR)
+    town.kill("n2")
+    assert change(town, "remove", "n2") is None
+    town.run(2_500)
+    assert isinstance(town.answer_to(70), m.AdminDone)
 
 
 def test_a_node_whose_loss_would_lose_rows_is_not_removed() -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec import msgpack, structs
 
+from zkv import limits
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.figures import is_live
@@ -34,6 +35,7 @@ from zkv.core.shard.commands import EFFECT_NONE, EFFECT_UNKNOWN
 from zkv.ids import NodeId, ShardId
 
 CHANGE_WAIT_MS: Final = 10_000  # a request not done by then is answered Timeout
+NOTICED_MS: Final = limits.NODE_DOWN_MS + 2 * limits.REGISTER_MS  # by then a node that was stopped counts as down
 CHANGES_MAX: Final = 100  # waiting at once; more: Overloaded
 _FINGERPRINT_BYTES: Final = 7
 
@@ -47,7 +49,7 @@ class _Waiting:
 
     source: bytes
     change: Change
-    deadline_ms: int
+    since_ms: int
     drafted: bool = False
 
 
@@ -79,7 +81,7 @@ class ChangeRequests:
         """Keep the request until it can be answered; the refusal if there are too many."""
         if len(self._waiting) >= CHANGES_MAX:
             return AdminRefused(change.id, "Overloaded", "too many changes of the cluster wait", EFFECT_NONE)
-        self._waiting[source, change.id] = _Waiting(source, change, now_ms + CHANGE_WAIT_MS)
+        self._waiting[source, change.id] = _Waiting(source, change, now_ms)
         return None
 
     def give_up(self, what: str) -> list[tuple[bytes, Answer]]:
@@ -142,11 +144,18 @@ class ChangeRequests:
         if self._is_so(waiting):
             return AdminDone(number, self._state.map.version)
         wrong = self._wrong_with(waiting)
-        if wrong is not None:
+        if wrong is not None and not (self._may_be_dead(waiting.change) and now_ms - waiting.since_ms < NOTICED_MS):
             return AdminRefused(number, "NotPossible", wrong, EFFECT_NONE)
-        if now_ms >= waiting.deadline_ms:
+        if now_ms - waiting.since_ms >= CHANGE_WAIT_MS:
             return AdminRefused(number, "Timeout", "the change is not made yet", EFFECT_UNKNOWN)
         return None
+
+    def _may_be_dead(self, change: Change) -> bool:
+        """Whether it is about a node that may have just been stopped, which nobody has noticed yet."""
+        if not isinstance(change, ChangeNode) or change.action != "remove":
+            return False
+        node = self._state.map.nodes.get(change.node)
+        return node is not None and node.state == NodeState.UP
 
     def _is_so(self, waiting: _Waiting) -> bool:
         """Whether the committed state is as the request wants it."""
@@ -248,8 +257,8 @@ def changed_node(node: NodeInfo, change: ChangeNode) -> NodeInfo:
         case "remove":
             return structs.replace(node, duty=NodeDuty.REMOVED)
         case "replace":
-            is_up = node.state == NodeState.UP and node.duty != NodeDuty.REMOVED
-            return structs.replace(node, duty=NodeDuty.DRAINING if is_up else NodeDuty.REMOVED, heir=change.heir)
+            duty = NodeDuty.DRAINING if node.duty == NodeDuty.SERVING else node.duty
+            return structs.replace(node, duty=duty, heir=change.heir)
         case _:
             if change.weight:
                 node = structs.replace(node, weight=change.weight, fixed_weight=True)

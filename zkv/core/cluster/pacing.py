@@ -4,28 +4,33 @@ from collections import Counter
 
 from zkv import limits
 from zkv.core.cluster.commands import CoordinatorState
-from zkv.core.cluster.operators import ReplaceReplica, has_begun, next_step
+from zkv.core.cluster.operators import Cause, ReplaceReplica, has_begun, next_step
 from zkv.core.cluster.shardmap import Tuning
 from zkv.ids import NodeId, ShardId
 
 
 def turns(state: CoordinatorState) -> list[ReplaceReplica]:
-    """The plans whose turn it is, oldest first. What has begun goes on; what heals begins first, and is paced less."""
-    oldest: dict[ShardId, ReplaceReplica] = {}
-    for _, plan in sorted(state.operators.items()):
+    """The plans whose turn it is. What has begun goes on; what heals begins first, and is paced less."""
+    first: dict[ShardId, ReplaceReplica] = {}
+    for plan in sorted(state.operators.values(), key=_urgency):
         info = state.map.shards.get(plan.shard)
         if info is not None and next_step(plan, info.membership).step != "done":
-            oldest.setdefault(plan.shard, plan)
-    begun = [plan for plan in oldest.values() if has_begun(plan, state.map.shards[plan.shard].membership)]
+            first.setdefault(plan.shard, plan)
+    begun = [plan for plan in first.values() if has_begun(plan, state.map.shards[plan.shard].membership)]
     loads: Counter[NodeId] = Counter()
     for plan in begun:
         loads.update(_ends(plan))
     running = {plan.id for plan in begun}
-    for plan in sorted(oldest.values(), key=lambda plan: (plan.cause, plan.id)):
+    for plan in sorted(first.values(), key=lambda plan: (plan.cause, plan.id)):
         if plan.id not in running and all(loads[node] < _most(plan, state.map.tuning) for node in _ends(plan)):
             running.add(plan.id)
             loads.update(_ends(plan))
-    return [plan for plan in oldest.values() if plan.id in running]
+    return [plan for plan in first.values() if plan.id in running]
+
+
+def _urgency(plan: ReplaceReplica) -> tuple[bool, bool, int]:
+    """Among a shard's plans: a learner too many may be where another is wanted, so it goes first; then what heals."""
+    return (plan.cause != Cause.STRAY, not plan.cause.heals, plan.id)
 
 
 def _ends(plan: ReplaceReplica) -> tuple[NodeId, ...]:

@@ -44,8 +44,9 @@ def _carry_on(draft: Draft, plan: ReplaceReplica, standing: Standing) -> None:
     if info is None or info.state != ShardState.ACTIVE:
         draft.finish(plan)
         return
-    if next_step(plan, info.membership).step == "done":
-        draft.finish(plan)
+    is_moot = not plan.undone and not any(member in info.membership.voters for member in plan.lost)
+    if is_moot or next_step(plan, info.membership).step == "done":
+        draft.finish(plan)  # what it may leave as a learner is dismissed below
         return
     if find(info.membership, plan.fresh.replica) is not None:
         plan = structs.replace(plan, joined=True)
@@ -68,7 +69,7 @@ def _forwards(draft: Draft, plan: ReplaceReplica, info: ShardInfo, standing: Sta
     if not begun and not _is_wanted(plan, standing):
         return None
     if not plan.cause.heals:
-        gone = _gone_beside(plan, members, standing)
+        gone = _gone_beside(draft, plan, members, standing)
         if gone is not None:
             return redirected(plan, *gone) if begun else None
     if standing.is_dead(plan.fresh.node) or (not begun and not standing.receives(plan.fresh.node)):
@@ -82,7 +83,7 @@ def _backwards(draft: Draft, plan: ReplaceReplica, info: ShardInfo, standing: St
     """A plan that takes back what it did: but if who was to stay is gone by now, what it had brought is needed."""
     target = plan.target
     is_useful = find(info.membership, target.replica) is not None and standing.going(target) is None
-    gone = _gone_beside(plan, info.membership, standing)
+    gone = _gone_beside(draft, plan, info.membership, standing)
     return redirected(plan, *gone) if gone is not None and is_useful else plan
 
 
@@ -107,10 +108,14 @@ def _is_wanted(plan: ReplaceReplica, standing: Standing) -> bool:
             return True
 
 
-def _gone_beside(plan: ReplaceReplica, members: Membership, standing: Standing) -> tuple[Member, Cause, str] | None:
-    """A voter that is gone for good, which is not to go by this plan."""
+def _gone_beside(
+    draft: Draft, plan: ReplaceReplica, members: Membership, standing: Standing
+) -> tuple[Member, Cause, str] | None:
+    """A voter that is gone for good, and that neither this plan nor another is about."""
+    others = (own for own in draft.operators() if own.shard == plan.shard and own.id != plan.id and not own.undone)
+    covered = {member for own in others for member in own.lost}
     for voter in members.voters:
-        if voter in plan.lost or voter == plan.target:
+        if voter in plan.lost or voter == plan.target or voter in covered:
             continue
         going = standing.going(voter)
         if going is not None and going.cause.heals:

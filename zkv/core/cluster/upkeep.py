@@ -19,7 +19,7 @@ from zkv.core.shard.descriptor import ShardState
 from zkv.ids import NodeId, ShardId
 
 CALM_MS: Final = 3_000  # since a node came, went or changed: only then are shares evened out, once for several nodes
-LEFT_ALONE_MS: Final = 600_000  # a shard whose plan an operator has cancelled
+LEFT_ALONE_MS: Final = 60_000  # a shard whose plan an operator has cancelled
 
 
 class Upkeep:
@@ -47,9 +47,10 @@ class Upkeep:
             self._nodes = dict(nodes)
             self._calm_from_ms = now_ms + CALM_MS
         dead = frozenset(node for node, info in nodes.items() if self._is_dead(info, grace_ms))
-        before = (self.dead, self._is_calm)
+        before = (self.dead, self._is_calm, len(self._left_alone))
         self.dead, self._is_calm = dead, now_ms >= self._calm_from_ms
-        return before != (self.dead, self._is_calm)
+        self._left_alone = {shard: until_ms for shard, until_ms in self._left_alone.items() if now_ms < until_ms}
+        return before != (self.dead, self._is_calm, len(self._left_alone))
 
     def draft(self, draft: Draft, standing: Standing) -> None:
         """Carry plans on, make those that are wanted, drop those that are not, and forget nodes that are gone."""
@@ -91,7 +92,9 @@ class Upkeep:
         self._left_alone.clear()
 
     def _is_dead(self, info: NodeInfo, grace_ms: int) -> bool:
-        return info.state == NodeState.DOWN and self._liveness.silent_ms(info.node) >= grace_ms
+        """Down for longer than the grace period; nobody waits for a node that is being replaced."""
+        is_late = bool(info.heir) or self._liveness.silent_ms(info.node) >= grace_ms
+        return info.state == NodeState.DOWN and is_late
 
     def _is_even(self, draft: Draft) -> bool:
         """Whether shares may be evened out: it is wanted, all nodes that stay are there, and nothing else is urgent."""

@@ -41,3 +41,11 @@ class RecoveredReplica(Protocol):
     def entries(self) -> list[Entry]: ...
     @property
     def commit(self) -> int: ...
+
+
+def holds(start: EntryId, entries: list[Entry], point: EntryId) -> bool:
+    """Whether a log that begins after `start` holds the entry that `point` names."""
+    if point.index == start.index:
+        return point.term == start.term
+    position = point.index - start.index - 1
+    return position < len(entries) and entries[position].term == point.term

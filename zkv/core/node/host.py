@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from zkv import limits
 from zkv.core.cluster.frames import PeerMessage
-from zkv.core.node.contracts import Machine, RecoveredReplica
+from zkv.core.node.contracts import Machine, RecoveredReplica, holds
 from zkv.core.node.pipeline import Pipeline
 from zkv.core.node.steady import SteadyClock
 from zkv.core.raft.messages import (
@@ -290,6 +290,14 @@ class Host(Generic[M]):
             self.drop_space(hosted.machine.space)
         self.after_engine_flush(lambda: self._log_death(hosted.shard, replica))
 
+    def forget_empty(self, hosted: Hosted[M]) -> None:
+        """Let a learner without state go: it has promised nothing, and is made anew if a leader still speaks to it."""
+        assert hosted.machine is None
+        hosted.gone = True
+        self.hosted.pop(hosted.shard, None)
+        self._by_replica.pop(hosted.replica.id, None)
+        self.pipeline.add(LogItem(hosted.replica.id, gone=True))
+
     def after_engine_flush(self, action: Callable[[], None]) -> None:
         """Ask for a flush of the engine that covers this turn's changes, and do this then."""
         self.effects.flush_engine = True
@@ -500,7 +508,7 @@ class Host(Generic[M]):
         if point.index < start.index:
             raise LostState(f"replica {replica} has applied entry {point.index} but its log begins after {start.index}")
         entries = log.entries
-        if not _holds(start, entries, point):
+        if not holds(start, entries, point):
             start, entries = point, []
             self.pipeline.add(LogItem(replica, start=start, hard_state=log.hard_state, commit=start.index))
         self._host(replica, descriptor, log.hard_state, start, entries, max(log.commit, point.index))
@@ -524,11 +532,3 @@ class Host(Generic[M]):
 
 def _belongs(replica: ReplicaId, membership: Membership) -> bool:
     return any(member.replica == replica for member in (*membership.voters, *membership.learners))
-
-
-def _holds(start: EntryId, entries: list[Entry], point: EntryId) -> bool:
-    """Whether a log that begins after `start` holds the entry that `point` names."""
-    if point.index == start.index:
-        return point.term == start.term
-    position = point.index - start.index - 1
-    return position < len(entries) and entries[position].term == point.term

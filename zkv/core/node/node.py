@@ -21,6 +21,7 @@ from zkv.core.message import Message
 from zkv.core.node import orders
 from zkv.core.node.census import Census
 from zkv.core.node.contracts import RecoveredReplica
+from zkv.core.node.empty_learners import EmptyLearners
 from zkv.core.node.figures import shard_figures
 from zkv.core.node.host import Effects, Host
 from zkv.core.node.links import LinkWatch
@@ -83,6 +84,7 @@ class Node:
         )
         self.service.attach(self.host)
         self.transfers = Transfers(self.host)
+        self.empty_learners = EmptyLearners(self.host)
         self.registration = Registration(identity)
         self.links = LinkWatch()
         self.census = Census(rows)
@@ -117,6 +119,7 @@ class Node:
         if now_ms >= self._note_at_ms:
             self._note_at_ms = now_ms + _NOTE_MS
             self._note_leading()
+            self._out.events += self.empty_learners.look(now_ms, self.transfers.receiving())
         self._out.coordinator += self.registration.tick(now_ms, self.cluster, self.host.hosted.values())
         if self.follower.wants_snapshot and self.registration.registered and now_ms - self._map_asked_ms >= _ASK_MAP_MS:
             self._map_asked_ms = now_ms

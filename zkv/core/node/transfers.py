@@ -1,5 +1,6 @@
 """Snapshots to members that are too far behind for the log, and from leaders to this node (rules 20-22)."""
 
+from collections.abc import Iterable
 from typing import Generic
 
 from zkv.core.node.host import Host, Hosted, M
@@ -60,6 +61,10 @@ class Transfers(Generic[M]):
                 self._abandon(replica)
             elif credit is not None:
                 self._answer(incoming, credit)
+
+    def receiving(self) -> Iterable[ReplicaId]:
+        """The replicas here whose snapshot is on its way."""
+        return self._incoming.keys()
 
     @property
     def busy(self) -> bool:

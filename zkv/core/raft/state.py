@@ -166,6 +166,15 @@ class ReplicaState:
         """Whether one as of this entry brings anything (rule 21)."""
         return not self.removed and self._log.committed < snapshot.index and not self._log.holds(snapshot)
 
+    def log_bytes_between(self, after: int, until: int) -> int | None:
+        """Bytes of the entries with after < index <= until; None if some of them are no longer held. For checkers."""
+        return self._log.bytes_between(after, until) if after >= self._log.start.index else None
+
+    @property
+    def hears_leader(self) -> bool:
+        """Whether a leader has spoken to it within an election timeout."""
+        return self._patience.hears_leader
+
     # What a leader knows of the members
 
     def progress(self) -> tuple[tuple[ReplicaId, int], ...]:

@@ -1,0 +1,184 @@
+"""Faults and wishes of a cluster that changes: nodes join, are drained, replaced, removed; a move's ends are killed.
+
+A run uses them only if its plan says `elastic`. All their draws have sources of their own, so a seed without them
+means what it always meant; with them it means the same faults and these beside them.
+"""
+
+from collections.abc import Callable
+from random import Random
+
+from zkv.core.cluster.shardmap import NodeDuty, Tuning
+from zkv.core.cluster.upkeep import may_cancel
+from zkv.core.routing.admin import AdminRequest, cancel_operator, change_node, change_tuning
+from zkv.sim.cluster import Cluster
+from zkv.sim.processes import Process, SimNode
+from zkv.sim.swarm import WEATHER, Swarm
+from zkv.sim.world import MS, SECOND
+
+ELASTIC = ("grow", "drain", "undrain", "replace", "remove", "reweigh", "cancel", "kill a mover")
+_NODES_MAX = 6
+_NODES_MIN = 4  # that serve, so that one of them can be spared
+_AIMED = 0.4  # of the seeds use nothing else: much moves only where little else goes wrong
+_SHARE = 0.6  # of the seeds use each kind
+_OFTEN = {"kill a mover": 0.3, "grow": 1.0, "drain": 2.0}  # seconds from strike to strike, in the mean
+_USUALLY = 4.0
+
+Order = Callable[[AdminRequest[None]], None]
+
+
+def with_elastic(rng: Callable[[str], Random], swarm: Swarm, without: tuple[str, ...]) -> Swarm:
+    """The swarm, with the kinds of this page that the seed draws. Growth is always among them: it makes room."""
+    kinds = tuple(kind for kind in ELASTIC if kind == "grow" or rng(f"swarm {kind}").random() < _SHARE)
+    every_us = {kind: int(_OFTEN.get(kind, _USUALLY) * SECOND) for kind in ELASTIC}
+    kinds = tuple(kind for kind in kinds if kind not in without)
+    others = swarm.kinds
+    if rng("aim at moves").random() < _AIMED:
+        others = tuple(kind for kind in others if kind in WEATHER)
+    return Swarm(
+        (*others, *kinds),
+        swarm.weather,
+        swarm.disk,
+        swarm.drift,
+        swarm.timing,
+        swarm.limits,
+        swarm.every_us | every_us,
+    )
+
+
+def tuning_of(rng: Random) -> Tuning:
+    """How the cluster of a seed changes by itself."""
+    return Tuning(
+        balance=rng.random() < 0.9,
+        grace_ms=rng.choice([2_000, 4_000, 60_000]),
+        moves_per_node=rng.choice([1, 2, 4]),
+        bytes_per_s=rng.choice([0, 2_000, 64 * 1024 * 1024]),
+    )
+
+
+class Elastic:
+    """Strikes of these kinds, by name. `join` starts one more node; `order` asks the coordinator, through a client."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        join: Callable[[], SimNode],
+        order: Order,
+        later: Callable[[int, Callable[[], object]], None],
+    ) -> None:
+        self._cluster = cluster
+        self._join = join
+        self._order = order
+        self._later = later
+        self._rng = cluster.world.rng("elastic")
+        self._strike: dict[str, Callable[[], str]] = {
+            "grow": self._grow,
+            "drain": self._drain,
+            "undrain": self._undrain,
+            "replace": self._replace,
+            "remove": self._remove,
+            "reweigh": self._reweigh,
+            "cancel": self._cancel,
+            "kill a mover": self._kill_a_mover,
+        }
+
+    def strike(self, kind: str, rng: Random) -> str:
+        """Do one, with this chance; says what was done, or "" where nothing could be."""
+        self._rng = rng
+        return self._strike[kind]()
+
+    def restore(self) -> None:
+        """What the end of trouble needs: automatic again, and nobody waited for in vain."""
+        self._order(change_tuning(balance=True, moves_per_node=4, bytes_per_s=0))
+
+    def _serving(self) -> list[SimNode]:
+        """Nodes that run and that the map gives things to."""
+        known = self._cluster.coordinator.core.state.map.nodes
+        return [
+            node
+            for node in self._cluster.alive()
+            if any(own.node == node.name and own.receives for own in known.values())
+        ]
+
+    def _spare(self) -> SimNode | None:
+        """A node that the others can do without."""
+        serving = self._serving()
+        return self._rng.choice(serving) if len(serving) >= _NODES_MIN else None
+
+    def _grow(self) -> str:
+        return self._join().name if len(self._cluster.nodes) < _NODES_MAX else ""
+
+    def _drain(self) -> str:
+        node = self._spare()
+        if node is None:
+            return ""
+        self._order(change_node(node.name, "drain"))
+        return node.name
+
+    def _undrain(self) -> str:
+        known = self._cluster.coordinator.core.state.map.nodes.values()
+        leaving = [info.node for info in known if info.duty == NodeDuty.DRAINING]
+        if not leaving:
+            return ""
+        name = self._rng.choice(leaving)
+        self._order(change_node(name, "undrain"))
+        return name
+
+    def _replace(self) -> str:
+        node = self._spare()
+        if node is None:
+            return ""
+        heir = self._rng.choice([other for other in self._serving() if other is not node])
+        self._order(change_node(node.name, "replace", heir=heir.name))
+        return f"{node.name} by {heir.name}"
+
+    def _remove(self) -> str:
+        """A node that is gone for good, its disk with it."""
+        node = self._spare()
+        if node is None or not self._cluster.may_lose_a_disk():
+            return ""
+        node.kill(power=self._rng.random() < 0.5)
+        self._cluster.forget(node)
+        self._order(change_node(node.name, "remove"))
+        return node.name
+
+    def _reweigh(self) -> str:
+        node = self._spare()
+        if node is None:
+            return ""
+        weight = self._rng.choice([0.5, 1.0, 2.0])
+        self._order(change_node(node.name, "set", weight=weight, zone=self._rng.choice(["", "a", "b"])))
+        return f"{node.name} to {weight}"
+
+    def _cancel(self) -> str:
+        plans = [plan for plan in self._cluster.coordinator.core.state.operators.values() if may_cancel(plan) is None]
+        if not plans:
+            return ""
+        plan = self._rng.choice(plans)
+        self._order(cancel_operator(plan.id))
+        return f"operator {plan.id}"
+
+    def _kill_a_mover(self) -> str:
+        """Who has a part in a move: its source, its target, its leader, or the coordinator, which back it soon."""
+        state = self._cluster.coordinator.core.state
+        plans = list(state.operators.values())
+        if not plans:
+            return ""
+        plan = self._rng.choice(plans)
+        info = state.map.shards.get(plan.shard)
+        leader = info.leading() if info is not None else None
+        ends = [plan.source.node, plan.target.node, *([leader.node] if leader is not None else [])]
+        running: list[SimNode | Process] = [node for node in self._cluster.alive() if node.name in ends]
+        if self._cluster.coordinator.alive and self._rng.random() < 0.25:
+            running = [self._cluster.coordinator]
+        if not running:
+            return ""
+        victim = self._rng.choice(running)
+        self._cluster.kill(victim, power=self._rng.random() < 0.5)
+        back_ms = self._rng.choice([20, 300, 1_500])
+        self._later(back_ms * MS, lambda: self._back(victim))
+        return f"{victim.name} for {back_ms} ms (shard {plan.shard} moves to {plan.target.node})"
+
+    def _back(self, victim: Process) -> None:
+        is_gone = isinstance(victim, SimNode) and victim not in self._cluster.nodes
+        if not victim.alive and not is_gone:
+            victim.start()

@@ -23,7 +23,6 @@ from zkv.core.shard.commands import (
     Delete,
     Evict,
     Group,
-    Put,
     ReadGroup,
     Reason,
     Refused,
@@ -32,6 +31,7 @@ from zkv.core.shard.commands import (
     Values,
     WriteGroup,
     Written,
+    level_fault,
 )
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.machine import ShardMachine
@@ -109,7 +109,7 @@ class Service:
         fault = (
             "a key is outside the shard's range"
             if size < 0
-            else _level_fault(group, len(machine.info.membership.voters))
+            else level_fault(group, len(machine.info.membership.voters))
         )
         if fault:
             self.refuse(group, route, Reason.BAD_REQUEST, fault)
@@ -386,17 +386,3 @@ def _others_full(hosted: Hosted[ShardMachine]) -> str:
     if not hosted.replica.short_of_room():
         return ""
     return "the disks of so many replicas are full that no majority can take a write"
-
-
-def _level_fault(group: WriteGroup, voters: int) -> str:
-    """Why the group cannot be had at its level, or ""."""
-    if group.copies in (MAJORITY, ALL):
-        return ""
-    if group.copies > voters:
-        return f"w={group.copies} of a shard with {voters} replicas"
-    if group.copies <= voters // 2 and not all(
-        isinstance(operation, Put) or (isinstance(operation, Delete) and operation.version == -1)
-        for operation in group.operations
-    ):
-        return "w below the majority is for unconditional put and delete only"
-    return ""

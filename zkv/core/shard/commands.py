@@ -115,6 +115,20 @@ class WriteGroup(Message, tag=1, frozen=True, gc=False):
     operations: Annotated[tuple[Operation, ...], Meta(min_length=1, max_length=limits.BATCH_OPERATIONS_MAX)]
 
 
+def level_fault(group: WriteGroup, voters: int) -> str:
+    """Why the group cannot be had at its level, or ""."""
+    if group.copies in (MAJORITY, ALL):
+        return ""
+    if group.copies > voters:
+        return f"w={group.copies} of a shard with {voters} replicas"
+    if group.copies <= voters // 2 and not all(
+        isinstance(operation, Put) or (isinstance(operation, Delete) and operation.version == -1)
+        for operation in group.operations
+    ):
+        return "w below the majority is for unconditional put and delete only"
+    return ""
+
+
 class ReadGroup(Message, tag=2, frozen=True, gc=False):
     """Keys to read. `any_replica`: the reader accepts a stale answer and is told how stale at most."""
 

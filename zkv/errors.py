@@ -121,6 +121,9 @@ class StartError(ZkvError):
 
     advice = "correct the setting and start again"
 
+    def __str__(self) -> str:
+        return f"{self.what}; {self.advice}"  # as above
+
 
 class BadFrame(Exception):
     """Bytes from the network that are no frame of ours. Counted and dropped, never answered."""

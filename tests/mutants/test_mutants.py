@@ -11,7 +11,7 @@ from tests.mutants.mutant import ROOT, Edit, Mutant, Rotten
 
 QUICK = (
     "append acknowledged before its flush",
-    "staleness counted before it is applied",
+    "two changes of membership at once",
     "restarted after a failed flush",
 )
 

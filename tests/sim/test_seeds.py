@@ -10,7 +10,7 @@ from zkv.sim.run import SETTLE_US, simulate
 from zkv.sim.swarm import KINDS, STRIKING
 from zkv.sim.world import MS
 
-SLICE = range(1, 49)
+SLICE = range(1, 33)
 ELASTIC_SLICE = range(1, 13)
 
 

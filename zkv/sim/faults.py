@@ -61,6 +61,7 @@ class Trouble:
             "bad disk": self._harm_disk,
             "failed flush": self._fail_flush,
             "coordinator": self._kill_coordinator,
+            "coordinator disk": self._hinder_coordinator,
             "join": self._join_node,
             "leave": self._leave,
             "clock jump": self._jump_clock,
@@ -86,10 +87,10 @@ class Trouble:
         self._world.tell("faults end")
         cluster.network.weather = CALM
         cluster.network.heal()
-        for node in cluster.nodes:
-            node.machine.speed.hiccup = 0.0
-            node.machine.speed.flush_us = min(node.machine.speed.flush_us, 5_000)
-            folder = node.machine.folder
+        for machine in (*(node.machine for node in cluster.nodes), cluster.coordinator.machine):
+            machine.speed.hiccup = 0.0
+            machine.speed.flush_us = min(machine.speed.flush_us, 5_000)
+            folder = machine.folder
             folder.low = folder.disk.full = folder.disk.failing = False
         self._gone.clear()
         if any(kind in ELASTIC for kind in self._swarm.kinds):
@@ -201,7 +202,14 @@ class Trouble:
             coordinator.pause()
             return f"paused {self._for_a_while(3_000, coordinator.resume)}"
         coordinator.kill(power=self._rng.random() < 0.5)
-        return f"killed {self._for_a_while(5_000, lambda: None if coordinator.alive else coordinator.start())}"
+        return f"killed {self._for_a_while(5_000, self._start_coordinator)}"
+
+    def _start_coordinator(self) -> None:
+        coordinator = self._cluster.coordinator
+        if not coordinator.alive:
+            coordinator.start()
+        if not coordinator.alive:
+            self._later(_RESTART_US, self._start_coordinator)
 
     def _start(self, node: SimNode) -> None:
         """What a restarter does; and its operator, who moves a folder away on which nothing starts any more."""
@@ -306,6 +314,20 @@ class Trouble:
             speed.hiccup = 0.0
 
         return self._for_a_while(2_000, repair)
+
+    def _hinder_coordinator(self) -> str:
+        """Its disk is slow, or has no space: no change of the map becomes durable, and none is told."""
+        machine = self._cluster.coordinator.machine
+        disk, speed = machine.folder.disk, machine.speed
+        disk.full = self._rng.random() < 0.5
+        if not disk.full:
+            speed.hiccup, speed.hiccup_us = self._rng.choice([0.2, 1.0]), self._rng.choice([50, 400, 2_000]) * MS
+
+        def repair() -> None:
+            disk.full = False
+            speed.hiccup = 0.0
+
+        return f"{'no space' if disk.full else 'slow'} {self._for_a_while(3_000, repair)}"
 
     def _full_disk(self) -> str:
         """Its free space is below the reserve; or there is none at all, which the log meets at its next segment."""

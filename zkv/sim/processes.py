@@ -323,7 +323,11 @@ class SimCoordinator(Process):
         """Begin on what the folder holds."""
         folder = self.machine.folder
         rng = self.world.rng(f"core {self.name} {self.starts}")
-        self.store = open_store(self, self.machine, rng_of(rng), self._disk_failed)
+        try:
+            self.store = open_store(self, self.machine, rng_of(rng), self._disk_failed)
+        except DiskFull as error:
+            self.world.tell(f"{self.name}: does not run: {error}")
+            return
         self.core = Coordination(
             member_of(self.name, folder.incarnation),
             self.store.engine,

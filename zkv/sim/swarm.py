@@ -31,6 +31,7 @@ STRIKING = (
     "bad disk",
     "failed flush",
     "coordinator",
+    "coordinator disk",
     "clock jump",
     "clock leap",
     "join",

@@ -43,7 +43,7 @@ class CoordinatorProcess:
             coordinators=(settings.listen,),
             publishers=(settings.publish,),
         )
-        self.core.logic.gauges = process_gauges
+        self.core.logic.gauges = self._figures
         self.receivers = Receivers(self.router)
         self.bad_frames = 0
         self._stopping = False
@@ -105,6 +105,13 @@ class CoordinatorProcess:
             drain.tell(self.publisher, codec.encode(news))
         for event in self.core.logic.events():
             log.info("%s", event)
+
+    def _figures(self) -> dict[str, int | float]:
+        return process_gauges() | {
+            "bad_frames": self.bad_frames,
+            "unread_bytes": self.receivers.bytes,
+            "unread_dropped": self.receivers.dropped,
+        }
 
     def _where(self) -> tuple[str, str, str]:
         return self.settings.id, self.settings.listen, self.settings.publish

@@ -68,8 +68,10 @@ def test_a_node_on_another_clusters_data_is_refused_in_words_and_stays_stopped(
     words[words.index("--join") + 1] = cluster.address
     with Supervised("node1", words, tmp_path / "log") as node:
         node.wait_until_said("not started again")
-        assert "the folder of node node1 belongs to cluster" in node.said()
-        assert "or an empty folder to join this one" in node.said()
+        [line] = [line for line in node.said().splitlines() if "the folder of node node1 belongs to cluster" in line]
+        assert "the coordinator refuses this node: " in line
+        assert "give it the address of its own coordinator, or an empty folder to join this one" in line
+        assert "see docs/operations.md" in line
         assert node.stop() == Exit.STORAGE
     with Cluster(nodes=1, data=tmp_path / "other") as other, other.client() as client:
         assert client.get("theirs") == b"kept", "it took no harm"

@@ -5,14 +5,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zmq
 
 from tests.cluster.load import CheckedLoad
 from tests.fuzz.sockets import SPEECHES, Peer, connections, hostile_frames, wild_frames
 from zkv import limits
 from zkv.core.cluster.frames import Requests
-from zkv.core.cluster.messages import MapRequest, StatusRequest
+from zkv.core.cluster.messages import (
+    PROTOCOL_VERSION,
+    Hello,
+    MapRequest,
+    Register,
+    RegisterRefused,
+    StatusRequest,
+    Welcome,
+)
 from zkv.core.cluster.partition import partition_key
 from zkv.core.cluster.shardmap import MapSnapshot
+from zkv.core.message import Message
 from zkv.core.shard.commands import ReadGroup, ScanGroup
 from zkv.testing import Cluster
 from zkv.wire import codec
@@ -144,3 +154,28 @@ def test_what_a_client_does_not_read_takes_a_bounded_part_of_memory(
             assert figure(cluster, name, "unread_bytes") <= limits.UNREAD_BYTES_PER_CLIENT_MAX + 1_000_000, name
             grown = figure(cluster, name, "memory_bytes") - before[name]
             assert grown < limits.UNREAD_BYTES_PER_CLIENT_MAX + OTHER_GROWTH_BYTES_MAX, name
+
+
+@pytest.mark.parametrize("name", ["node1", "coordinator"])
+def test_who_speaks_another_version_is_answered_with_ours(cluster: Cluster, load: CheckedLoad, name: str) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    socket.connect(f"tcp://{cluster.address_of(name)}")
+    asked: list[Message] = [Hello(1, PROTOCOL_VERSION + 1, 0)]
+    if name == "coordinator":
+        asked.append(Register("strange", 1, 0, "127.0.0.1:1", "", 1.0, PROTOCOL_VERSION + 1, ()))
+    try:
+        for message in asked:
+            socket.send(codec.encode(message))
+        answers = [socket.recv() for _ in asked if socket.poll(5_000)]
+    finally:
+        context.destroy(linger=0)
+    welcome = codec.decode_to_client(answers[0])
+    assert isinstance(welcome, Welcome)
+    assert welcome.protocol == PROTOCOL_VERSION, "by which a client knows that it cannot speak with it"
+    for refusal in answers[1:]:
+        refused = codec.decode_from_coordinator(refusal)
+        assert isinstance(refused, RegisterRefused)
+        assert "speaks protocol 2, the coordinator 1" in refused.what
+    assert len(answers) == len(asked)
+    load.wait_until_all_advanced()

@@ -30,6 +30,8 @@ ENTRY_BYTES_MAX = 5 * 1024 * 1024
 TAIL_BYTES_PER_NODE_MAX = 32 * 1024 * 1024  # applied entries kept for followers; beyond: a snapshot
 SNAPSHOT_CHUNK_BYTES = 256 * 1024
 SNAPSHOT_CREDIT_CHUNKS = 8
+SNAPSHOT_RATE_BYTES_MIN = 1024 * 1024  # a second; slower, and a stream would pass for dead between two chunks
+LEARNING_TAIL_BYTES_MAX = 96 * 1024 * 1024  # of a node's tails, while a learner is brought a snapshot and catches up
 
 # Answers and memory of a node.
 WAITING_BYTES_PER_NODE_MAX = 64 * 1024 * 1024  # requests taken and not answered; above it: Overloaded

@@ -106,10 +106,10 @@ def test_what_is_where_and_why_is_said_in_words(zkv: Zkv) -> None:
 def test_how_the_cluster_changes_by_itself_can_be_changed(zkv: Zkv) -> None:
     usual = {"balance": "on", "grace_s": 60.0, "moves_per_node": 2, "bytes_per_s": 67108864}
     assert json.loads(zkv("tune", "--json")[1]) == usual
-    code, told, _ = zkv("tune", "--balance", "off", "--grace", "5", "--moves", "3", "--rate", "1000000", "--json")
+    code, told, _ = zkv("tune", "--balance", "off", "--grace", "5", "--moves", "3", "--rate", "2000000", "--json")
     assert (code, json.loads(told)) == (
         0,
-        {"balance": "off", "grace_s": 5.0, "moves_per_node": 3, "bytes_per_s": 1000000},
+        {"balance": "off", "grace_s": 5.0, "moves_per_node": 3, "bytes_per_s": 2000000},
     )
     assert zkv("tune", "--balance", "on", "--grace", "60", "--moves", "2", "--rate", "67108864")[0] == 0
 

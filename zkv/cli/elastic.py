@@ -287,7 +287,10 @@ def tune(
         int | None, typer.Option(metavar="N", min=1, max=64, help="Replicas that move to or from a node at once.")
     ] = None,
     rate: Annotated[
-        int | None, typer.Option(metavar="BYTES", min=0, help="Of snapshots a second, from each node; 0: no limit.")
+        int | None,
+        typer.Option(
+            metavar="BYTES", min=0, help="Of snapshots a second, from each node; 0: no limit, else 1 MiB or more."
+        ),
     ] = None,
     address: o.AddressOption = o.ADDRESS,
     timeout: o.TimeoutOption = o.TIMEOUT_S,

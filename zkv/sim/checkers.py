@@ -180,14 +180,17 @@ class Checkers:
     def _check_majority(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group, seen: _Seen) -> None:
         """What a leader counts as committed is on the disks of a majority of its voters.
 
-        A change of voters takes effect with the turn that applies it: then either set may have committed.
+        A change of voters takes effect with the turn that applies it: then either set may have committed. Or others
+        have applied the next change already, while this leader's own flush keeps it waiting: who was removed by it has
+        answered, and deleted itself since. A majority of the voters before less that one is enough after (n + 1 > n).
         """
         replica = hosted.replica
         group.first_commits.setdefault(replica.term, self._world.now_us)
         group.latest_commit = max(group.latest_commit, replica.term)
         index, term = replica.committed, replica.term_at(replica.committed)
         told = []
-        for voters in (replica.membership.voters, seen.voters):
+        coming = group.epochs.get(replica.membership.version + 1)
+        for voters in (replica.membership.voters, seen.voters, coming[1].voters if coming is not None else ()):
             holders = [voter.node for voter in voters if self._on_disk(voter.node, voter.replica, index, term)]
             if len(holders) > len(voters) // 2:
                 group.durable = max(group.durable, index)

@@ -51,7 +51,7 @@ def tuning_of(rng: Random) -> Tuning:
         balance=rng.random() < 0.9,
         grace_ms=rng.choice([2_000, 4_000, 60_000]),
         moves_per_node=rng.choice([1, 2, 4]),
-        bytes_per_s=rng.choice([0, 2_000, 64 * 1024 * 1024]),
+        bytes_per_s=rng.choice([0, 20_000, 64 * 1024 * 1024]),
     )
 
 

@@ -10,6 +10,7 @@ from zkv import limits
 from zkv.core.raft.messages import Member, Membership
 from zkv.core.shard import snapshot
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.pace import Pace
 from zkv.core.shard.rows import Changes, numbered_range, row_key, session_key
 from zkv.core.shard.snapshot import Incoming, Outgoing, PinnedRows, SnapshotRow, StreamState
 from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotCredit, SnapshotInstalled, SnapshotOffer
@@ -265,3 +266,44 @@ def test_pinned_rows_are_one_spaces_range_and_sessions_as_they_were() -> None:
     table.rows[row_key(7, b"bb")] = b"later"
     assert list(rows) == [(b"r", b"b", b"1"), (b"r", b"c", b"2"), (b"s", client, b"3")]
     assert numbered_range(b"r", 7)[0] == row_key(7, b"")
+
+
+def test_a_pace_spreads_the_chunks_over_time_and_nothing_is_lost() -> None:
+    rows = [(b"r", b"key%06d" % number, b"x" * 1_000) for number in range(2_000)]
+    pace = Pace()
+    pace.bytes_per_s = 1_000_000
+    source = Outgoing(offer=offer(), rows=Source(rows), now_ms=0, pace=pace)
+    target = Incoming(offer=offer(), space=7, now_ms=0)
+    now_ms, sent = 0, 0
+    waiting = source.receive(target.credit())
+    while not target.complete:
+        for chunk in waiting:
+            sent += len(chunk.rows)
+            assert target.receive(chunk) is not None
+        if target.complete:
+            break
+        now_ms += 20
+        pace.tick(now_ms)
+        waiting = source.receive(target.credit()) or [
+            one for one in source.tick(now_ms) if isinstance(one, SnapshotChunk)
+        ]
+        assert now_ms < 10_000
+    assert sent == 2_000
+    assert 1_500 <= now_ms <= 2_200, "2 MB at 1 MB a second, the last chunk owed"
+
+
+def test_a_stream_that_only_its_pace_keeps_back_is_not_given_up() -> None:
+    pace = Pace()
+    pace.bytes_per_s = 1_000
+    rows = [(b"r", b"key%06d" % number, b"x" * 100_000) for number in range(8)]
+    source = Outgoing(offer=offer(), rows=Source(rows), now_ms=0, pace=pace)
+    pace.tick(1)
+    [first] = source.receive(credit(0, 8))
+    assert source.receive(credit(1, 9)) == []
+    for now_ms in range(1_000, 100_000, 1_000):
+        pace.tick(now_ms)
+        source.tick(now_ms)
+    assert source.state is StreamState.STREAMING
+    pace.tick(400_000)
+    assert [chunk.number for chunk in source.tick(400_000)] == [1]
+    assert first.number == 0

@@ -186,8 +186,10 @@ class ChangeRequests:
             case CancelOperator() as cancel:
                 plan = self._state.operators.get(cancel.operator)
                 return may_cancel(plan) if plan is not None else f"there is no operator {cancel.operator}"
-            case ChangeTuning():
-                return None
+            case ChangeTuning() as tuning:
+                least = limits.SNAPSHOT_RATE_BYTES_MIN
+                is_slow = tuning.bytes_per_s is not None and 0 < tuning.bytes_per_s < least
+                return f"a rate is 0 (no limit) or at least {least} bytes a second" if is_slow else None
 
     def _wrong_with_node(self, change: ChangeNode) -> str | None:
         node = self._state.map.nodes.get(change.node)

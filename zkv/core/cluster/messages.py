@@ -138,7 +138,7 @@ class ChangeTuning(Message, tag=53, frozen=True, gc=False):
     balance: bool | None = None
     grace_ms: Annotated[int, Meta(ge=0, le=limits.GRACE_MS_MAX)] | None = None
     moves_per_node: Annotated[int, Meta(ge=1, le=limits.MOVES_PER_NODE_MAX)] | None = None
-    bytes_per_s: Annotated[int, Meta(ge=0)] | None = None
+    bytes_per_s: Annotated[int, Meta(ge=0)] | None = None  # 0, or SNAPSHOT_RATE_BYTES_MIN and more
 
 
 class PlanRequest(Message, tag=54, frozen=True, gc=False):

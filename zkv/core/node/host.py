@@ -98,6 +98,7 @@ class Host(Generic[M]):
         self.destroyed: list[tuple[ShardId, ReplicaId]] = []  # durably gone since the owner last looked
         self.stirred = True  # some replica's term, leader, role or members have changed since the owner last looked
         self.unknown_messages = 0
+        self.held_back: dict[ReplicaId, int] = {}  # what learners will need lies above it
         self._timing = timing
         self._make_machine = make_machine
         self._apply = apply
@@ -254,6 +255,7 @@ class Host(Generic[M]):
         for hosted in self.hosted.values():
             replica = hosted.replica
             free = self._held.get(replica.id, replica.start).index if self._held else replica.applied
+            free = min(free, self.held_back.get(replica.id, free)) if total <= limits.LEARNING_TAIL_BYTES_MAX else free
             while replica.tail_bytes > share and replica.start.index < free:
                 replica.forget((replica.start.index + free + 1) // 2)
 
@@ -292,7 +294,6 @@ class Host(Generic[M]):
 
     def forget_empty(self, hosted: Hosted[M]) -> None:
         """Let a learner without state go: it has promised nothing, and is made anew if a leader still speaks to it."""
-        assert hosted.machine is None
         hosted.gone = True
         self.hosted.pop(hosted.shard, None)
         self._by_replica.pop(hosted.replica.id, None)

@@ -83,11 +83,11 @@ class Node:
             rows=rows, rng=rng, timing=timing, make_machine=partial(make_machine, rows), apply=self.service.apply
         )
         self.service.attach(self.host)
-        self.transfers = Transfers(self.host)
+        self.census = Census(rows)
+        self.transfers = Transfers(self.host, self.census.bytes)
         self.empty_learners = EmptyLearners(self.host)
         self.registration = Registration(identity)
         self.links = LinkWatch()
-        self.census = Census(rows)
         self.counts: dict[str, int] = {}
         self.crowded: Collection[bytes] = ()  # clients for whom much waits that they do not read, as the shell knows
         self.gauges: Callable[[], Mapping[str, object]] = dict  # what the shell knows
@@ -113,6 +113,8 @@ class Node:
         """Begin a turn; `now_ms` was read after the last message of the turn was received (rule 8)."""
         self.host.tick(now_ms)
         now_ms = self.host.now_ms
+        if self.follower.map is not None:
+            self.transfers.pace.bytes_per_s = self.follower.map.tuning.bytes_per_s
         self.transfers.begin(now_ms)
         self.service.begin()
         self.census.give_up_late(now_ms)

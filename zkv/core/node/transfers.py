@@ -1,12 +1,13 @@
 """Snapshots to members that are too far behind for the log, and from leaders to this node (rules 20-22)."""
 
-from collections.abc import Iterable
-from typing import Generic
+from collections.abc import Iterable, Mapping
+from typing import Final, Generic
 
 from zkv.core.node.host import Host, Hosted, M
 from zkv.core.raft.messages import Member
 from zkv.core.raft.ready import EntryId
 from zkv.core.raft.replica import Role
+from zkv.core.shard.pace import Pace
 from zkv.core.shard.snapshot import Incoming, Outgoing, PinnedRows, StreamState
 from zkv.core.shard.snapshot_messages import (
     SnapshotChunk,
@@ -15,14 +16,20 @@ from zkv.core.shard.snapshot_messages import (
     SnapshotMessage,
     SnapshotOffer,
 )
-from zkv.ids import NodeId, ReplicaId
+from zkv.ids import NodeId, ReplicaId, ShardId
+
+_LEARNING_MS: Final = 60_000  # after its snapshot, a learner's part of the log is kept for as long
 
 
 class Transfers(Generic[M]):
     """All snapshot streams of one host. `begin` runs while the engine shows exactly what the machines have applied."""
 
-    def __init__(self, host: Host[M]) -> None:
+    def __init__(self, host: Host[M], sizes: Mapping[ShardId, int]) -> None:
+        """`sizes`: of the shards, in bytes, as far as they are known."""
+        self.pace = Pace()
         self._host = host
+        self._sizes = sizes
+        self._learning: dict[tuple[ReplicaId, ReplicaId], tuple[Hosted[M], int]] = {}  # after its snapshot, until when
         self._wanted: dict[tuple[ReplicaId, ReplicaId], tuple[Hosted[M], Member]] = {}
         self._outgoing: dict[int, tuple[Hosted[M], Member, Outgoing]] = {}
         self._incoming: dict[ReplicaId, Incoming] = {}
@@ -32,16 +39,27 @@ class Transfers(Generic[M]):
         self._wanted[hosted.replica.id, member.replica] = (hosted, member)
 
     def progress(self) -> list[dict[str, int | str]]:
-        """For people: every stream with its bytes."""
-        sent: list[dict[str, int | str]] = [
-            {"shard": hosted.shard, "to": member.node, "bytes": stream.bytes_credited, "of": stream.offer.bytes}
+        """For people: every stream with its bytes, what is left by the sender's estimate, and its rate so far."""
+        sent = [
+            self._row(stream.offer, member.node, stream.bytes_credited, stream.began_ms, sent=True)
             for hosted, member, stream in self._outgoing.values()
         ]
-        got: list[dict[str, int | str]] = [
-            {"shard": stream.offer.shard, "to": "", "bytes": stream.bytes_received, "of": stream.offer.bytes}
+        return sent + [
+            self._row(stream.offer, "", stream.bytes_received, stream.began_ms, sent=False)
             for stream in self._incoming.values()
         ]
-        return sent + got
+
+    def _row(self, offer: SnapshotOffer, to: str, done: int, began_ms: int, *, sent: bool) -> dict[str, int | str]:
+        took_ms = max(1, self._host.now_ms - began_ms)
+        return {
+            "shard": offer.shard,
+            "to": to,
+            "sent": sent,
+            "bytes": done,
+            "of": max(offer.bytes, done),
+            "remaining": max(offer.bytes - done, 0),
+            "bytes_per_s": done * 1_000 // took_ms,
+        }
 
     def begin(self, now_ms: int) -> None:
         """Start what is wanted, repeat what was lost, and give up what nobody waits for. First thing in a turn."""
@@ -49,11 +67,17 @@ class Transfers(Generic[M]):
             if hosted.replica.role is Role.LEADER and not hosted.gone:
                 self._start(hosted, member, now_ms)
         self._wanted.clear()
+        self.pace.tick(now_ms)
+        if self._outgoing or self._learning or self._host.held_back:
+            self._hold_tails_back(now_ms)
         for stream_id, (hosted, member, stream) in list(self._outgoing.items()):
             if hosted.replica.role is not Role.LEADER or hosted.gone:
                 stream.close()
-            for message in stream.tick(now_ms):
+            said = stream.tick(now_ms)
+            for message in said:
                 self._bulk(member, message)
+            if said:  # others go first next time: they all draw from one pace
+                self._outgoing[stream_id] = self._outgoing.pop(stream_id)
             self._settle(stream_id, hosted, member, stream)
         for replica, incoming in list(self._incoming.items()):
             credit = incoming.tick(now_ms)
@@ -106,10 +130,10 @@ class Transfers(Generic[M]):
             info=machine.info,
             counter=counter,
             floor=floor,
-            bytes=0,
+            bytes=max(self._sizes.get(hosted.shard, 0), 0),
         )
         rows = PinnedRows(self._host.rows, space=machine.space, start=start, end=end)
-        outgoing = Outgoing(offer=offer, rows=rows, now_ms=now_ms)
+        outgoing = Outgoing(offer=offer, rows=rows, now_ms=now_ms, pace=self.pace)
         self._outgoing[offer.stream] = (hosted, member, outgoing)
         self._bulk(member, outgoing.start())
 
@@ -122,8 +146,24 @@ class Transfers(Generic[M]):
         replica = self._host.touch(hosted)
         if stream.installed:
             replica.snapshot_sent(member.replica, stream.offer.index)
+            if member in replica.membership.learners:
+                self._learning[replica.id, member.replica] = (hosted, self._host.now_ms + _LEARNING_MS)
         else:
             replica.snapshot_failed(member.replica)
+
+    def _hold_tails_back(self, now_ms: int) -> None:
+        """What learners will need of the log is kept, within a bound: else a busy shard's would never catch up."""
+        held: dict[ReplicaId, int] = {}
+        for hosted, member, stream in self._outgoing.values():
+            if member in hosted.replica.membership.learners:
+                held[hosted.replica.id] = min(held.get(hosted.replica.id, stream.offer.index), stream.offer.index)
+        for (replica, learner), (hosted, until_ms) in list(self._learning.items()):
+            match = dict(hosted.replica.progress()).get(learner)
+            if match is None or now_ms >= until_ms or match == hosted.replica.last.index:
+                del self._learning[replica, learner]
+            else:
+                held[replica] = min(held.get(replica, match), match)
+        self._host.held_back = held
 
     def _on_offer(self, offer: SnapshotOffer) -> None:
         hosted = self._host.learner_for(offer)

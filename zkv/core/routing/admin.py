@@ -130,8 +130,9 @@ def change_tuning(
         raise InvalidRequest(f"a grace period is 0 to {limits.GRACE_MS_MAX // 1_000} s, not {grace_s}")
     if moves_per_node is not None and not 1 <= moves_per_node <= limits.MOVES_PER_NODE_MAX:
         raise InvalidRequest(f"moves per node: 1 to {limits.MOVES_PER_NODE_MAX}, not {moves_per_node}")
-    if bytes_per_s is not None and bytes_per_s < 0:
-        raise InvalidRequest(f"bytes a second: 0 (as fast as it goes) or more, not {bytes_per_s}")
+    least = limits.SNAPSHOT_RATE_BYTES_MIN
+    if bytes_per_s is not None and bytes_per_s != 0 and bytes_per_s < least:
+        raise InvalidRequest(f"a rate is 0 (as fast as it goes) or at least {least} bytes a second, not {bytes_per_s}")
     return AdminRequest(m.ChangeTuning(0, balance, grace_ms, moves_per_node, bytes_per_s))
 
 

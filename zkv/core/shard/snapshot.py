@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Protocol
 
 from zkv import limits
+from zkv.core.shard.pace import Pace
 from zkv.core.shard.rows import Changes, Rows, numbered_range, row_key, session_key
 from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotCredit, SnapshotInstalled, SnapshotOffer
 
@@ -72,10 +73,12 @@ class Outgoing:
     """The leader's end of one stream. It owns `rows` and closes them when the stream is over.
 
     Invariants: at most SNAPSHOT_CREDIT_CHUNKS chunks are held; chunk n is cut once, and is held until it is credited.
+    `pace`: shared with the node's other streams.
     """
 
-    def __init__(self, *, offer: SnapshotOffer, rows: RowStream, now_ms: int) -> None:
+    def __init__(self, *, offer: SnapshotOffer, rows: RowStream, now_ms: int, pace: Pace | None = None) -> None:
         self.offer = offer
+        self.began_ms = now_ms
         self.state = StreamState.STREAMING
         self.installed = False
         self.chunks_sent = 0  # those sent again count again
@@ -84,7 +87,10 @@ class Outgoing:
         self._rows = rows
         self._pending = next(rows, None)
         self._cut_all = False
+        self._pace = pace or Pace()
         self._next = 0
+        self._limit = 0  # chunks below it are credited in advance
+        self._throttled_ms = now_ms  # when the pace last kept back what the member would have taken
         self._checksum = 0
         self._held: dict[int, SnapshotChunk] = {}
         self._now_ms = self._moved_ms = self._sent_ms = now_ms
@@ -104,21 +110,32 @@ class Outgoing:
         if message.next > self._next:
             return []
         self._credit(message.next)
-        limit = min(message.limit, self.chunks_credited + limits.SNAPSHOT_CREDIT_CHUNKS)
-        chunks = []
-        while self._next < limit and not self._cut_all:
+        self._limit = max(self._limit, min(message.limit, self.chunks_credited + limits.SNAPSHOT_CREDIT_CHUNKS))
+        return self._go_on()
+
+    def _go_on(self) -> list[SnapshotChunk]:
+        """The chunks that the member's credit and the pace allow now."""
+        chunks: list[SnapshotChunk] = []
+        while self._next < self._limit and not self._cut_all:
+            if not self._pace.is_open:
+                self._throttled_ms = self._now_ms
+                break
             chunks.append(self._cut())
+            self._pace.spend(_size(chunks[-1].rows))
         if chunks:
             self._sent_ms = self._now_ms
         self.chunks_sent += len(chunks)
         return chunks
 
     def tick(self, now_ms: int) -> list[SnapshotOffer | SnapshotChunk]:
-        """What to say again: the chunks not credited, or the offer while there are none (its answer may be lost)."""
+        """What to say now: chunks that the pace kept back, or again those that are not credited, or the offer."""
         self._now_ms = now_ms
         if self.state is not StreamState.STREAMING:
             return []
-        if now_ms - self._moved_ms >= GIVE_UP_MS:
+        fresh = self._go_on()
+        if fresh:
+            return list(fresh)
+        if now_ms - max(self._moved_ms, self._throttled_ms) >= GIVE_UP_MS:
             self._end(StreamState.FAILED)
             return []
         if now_ms - max(self._moved_ms, self._sent_ms) < RESEND_MS:
@@ -181,6 +198,7 @@ class Incoming:
     def __init__(self, *, offer: SnapshotOffer, space: int, now_ms: int) -> None:
         self.offer = offer
         self.space = space
+        self.began_ms = now_ms
         self.complete = False
         self.damaged = False  # a chunk was not what was sent: answer `refusal()` and forget the stream
         self.bytes_received = 0

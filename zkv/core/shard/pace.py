@@ -1,0 +1,30 @@
+"""How fast snapshots may leave a node: a bucket of bytes that all its streams draw from."""
+
+from typing import Final
+
+_BURST_MS: Final = 100  # of unused rate that is kept
+
+
+class Pace:
+    """A chunk goes while anything is left, and what it takes beyond that is owed: chunks are never cut for it."""
+
+    def __init__(self) -> None:
+        self.bytes_per_s = 0  # 0: as fast as it goes
+        self._left = 0.0
+        self._now_ms = 0
+
+    def tick(self, now_ms: int) -> None:
+        """It is `now_ms`."""
+        earned = self.bytes_per_s * (now_ms - self._now_ms) / 1_000
+        self._left = min(self._left + earned, self.bytes_per_s * _BURST_MS / 1_000)
+        self._now_ms = now_ms
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a chunk may go now."""
+        return not self.bytes_per_s or self._left > 0
+
+    def spend(self, size: int) -> None:
+        """So many bytes go."""
+        if self.bytes_per_s:
+            self._left -= size

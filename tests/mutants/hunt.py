@@ -46,7 +46,7 @@ class Hunter:
 
     def __init__(self, seeds: int) -> None:
         self._seeds = seeds
-        self._passing: set[int] = set()  # seeds known to pass without a mutant
+        self._passing: set[tuple[int, bool]] = set()  # seeds, and whether elastic, known to pass without a mutant
 
     def hunt(self, mutant: Mutant) -> Catch:
         """Plant it and look. Raises Rotten."""
@@ -55,23 +55,23 @@ class Hunter:
             folder = Path(name)
             mutant.grow(folder)
             count = self._seeds or mutant.seeds
-            caught = _simulate(folder, 1, count) if count else None
+            caught = _simulate(folder, 1, count, elastic=mutant.elastic) if count else None
             if caught is not None:
                 seed, failure = caught
-                self._must_pass(seed)
+                self._must_pass(seed, elastic=mutant.elastic)
                 return self._catch(mutant, f"simulator, seed {seed}", seed, before_s, failure)
             red = _test(folder, mutant.tests) if mutant.tests and not self._seeds else ""
             said = mutant.why if red else f"not in {count} seeds; {mutant.why}"
             return self._catch(mutant, red, count, before_s, said)
 
-    def _must_pass(self, seed: int) -> None:
-        if seed in self._passing:
+    def _must_pass(self, seed: int, *, elastic: bool) -> None:
+        if (seed, elastic) in self._passing:
             return
         with tempfile.TemporaryDirectory() as name:
             copy_tree(Path(name))
-            failed = _simulate(Path(name), seed, 1)
+            failed = _simulate(Path(name), seed, 1, elastic=elastic)
         assert failed is None, f"seed {seed} fails without any mutant: {failed}"
-        self._passing.add(seed)
+        self._passing.add((seed, elastic))
 
     @staticmethod
     def _catch(mutant: Mutant, by: str, seeds: int, before_s: float, said: str) -> Catch:
@@ -86,8 +86,9 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _simulate(folder: Path, first: int, count: int) -> tuple[int, str] | None:
-    ended = _run(folder, "-m", "tests.mutants.seeds", str(first), str(count))
+def _simulate(folder: Path, first: int, count: int, *, elastic: bool) -> tuple[int, str] | None:
+    kind = ["elastic"] if elastic else []
+    ended = _run(folder, "-m", "tests.mutants.seeds", str(first), str(count), *kind)
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     return None if found is None else (found["seed"], found["failure"])

@@ -34,6 +34,7 @@ class Mutant:
     """One fault. `rule` is the rule of the design that it breaks, `breaks` what then goes wrong.
 
     `seeds`: the simulator notices within so many seeds, from 1 on; 0: it does not, `why` says so, and `tests` do.
+    `elastic`: the runs are those of `zkv sim --elastic`.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Mutant:
     seeds: int = 40
     tests: tuple[str, ...] = field(default=())
     why: str = ""
+    elastic: bool = False
 
     def __post_init__(self) -> None:
         assert self.seeds or (self.tests and self.why), f"{self.name}: who notices, and why not the simulator?"

@@ -1,0 +1,131 @@
+"""Faults in what moves replicas: plans, their steps, what is left behind, and who may be given up."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+_OPERATORS = "zkv/core/cluster/operators.py"
+_UPKEEP_TESTS = "tests/core/cluster/test_upkeep.py"
+
+MOVES = (
+    Mutant(
+        "a move gives up its replica before the others are in sync",
+        "11",
+        "for a while a shard has fewer copies than its table wants",
+        (
+            Edit(
+                _OPERATORS,
+                "    kept = len(info.membership.voters) - 1 if is_of_use and member in info.membership.voters else 0\n",
+                "    kept = 0\n",
+            ),
+        ),
+        elastic=True,
+    ),
+    Mutant(
+        "a leader does not look who would be left by a move",
+        "24",
+        "for a while a shard has fewer copies than its table wants",
+        (
+            Edit(
+                "zkv/core/raft/leading.py",
+                "return count > 0 and fit + stays >= max(majority(count), kept)",
+                "return count > 0 and fit + stays >= majority(count)",
+            ),
+        ),
+        elastic=True,
+    ),
+    Mutant(
+        "a removed replica that did not hear of it is never told",
+        "22",
+        "its rows stay on the disk for ever",
+        (Edit("zkv/core/cluster/orders.py", "        yield from self._dismissals()\n", ""),),
+        tests=(_UPKEEP_TESTS,),
+        elastic=True,
+    ),
+    Mutant(
+        "a plan turned back too late removes what has taken the old one's place",
+        "22",
+        "a shard goes on with one voter fewer, or asks for a replica that has deleted itself",
+        (
+            Edit(
+                _OPERATORS,
+                "    if plan.undone and plan.fresh not in membership.voters:\n"
+                '        return NextStep("done", plan.fresh)  # what was to stay has gone before the '
+                "plan was turned back\n",
+                "",
+            ),
+        ),
+        elastic=True,
+    ),
+    Mutant(
+        "a replica that was removed is asked for again",
+        "1",
+        "it has deleted itself and never catches up; the plan never ends",
+        (
+            Edit(
+                "zkv/core/cluster/replacement.py",
+                "    is_spent = plan.joined and find(members, plan.fresh.replica) is None\n",
+                "    is_spent = False\n",
+            ),
+        ),
+        elastic=True,
+        seeds=400,
+    ),
+    Mutant(
+        "a learner that no plan wants stays",
+        "11",
+        "an order that came too late leaves a learner for ever",
+        (
+            Edit(
+                "zkv/core/cluster/replacement.py",
+                "            for learner in extra_learners(info, plans):\n"
+                "                _dismiss(draft, info, learner)\n",
+                "            del plans\n",
+            ),
+        ),
+        tests=(_UPKEEP_TESTS,),
+        elastic=True,
+    ),
+    Mutant(
+        "an empty learner keeps its place",
+        "22",
+        "the next learner of the shard on that node never comes into being",
+        (
+            Edit(
+                "zkv/core/node/empty_learners.py",
+                "        return [self._let_go(one) for one in empty if now_ms - since[one.replica.id] >= SILENT_MS]",
+                "        return []",
+            ),
+        ),
+        elastic=True,
+        seeds=160,
+    ),
+    Mutant(
+        "a node is given up as soon as it is silent",
+        "24",
+        "every restart of a node moves all that it holds",
+        (
+            Edit(
+                "zkv/core/cluster/upkeep.py",
+                "        return info.state == NodeState.DOWN and is_late",
+                "        return info.state == NodeState.DOWN",
+            ),
+        ),
+        seeds=0,
+        tests=(_UPKEEP_TESTS,),
+        why="no promise is broken, only much is moved for nothing",
+    ),
+    Mutant(
+        "a plan is applied to a map that has changed",
+        "24",
+        "what moves is not what was shown",
+        (
+            Edit(
+                "zkv/core/cluster/changes.py",
+                "                if change.plan and change.plan != fingerprint(self._state):\n",
+                "                if False:\n",
+            ),
+        ),
+        seeds=0,
+        tests=(_UPKEEP_TESTS,),
+        why="no promise of the data is broken, only one to the operator",
+    ),
+)

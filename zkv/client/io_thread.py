@@ -6,6 +6,7 @@ Callers append to a deque and wake the thread only if it sleeps: while it works 
 import os
 import socket
 import threading
+import time
 from collections import deque
 from typing import Final
 
@@ -42,6 +43,7 @@ class IoThread:
             raise InvalidRequest("the client is closed")
         self._inbox.append((request, waiting, deadline_ms, asked_ms))
         if self._asleep:
+            self._asleep = False  # one wakes it: those who ask before it has the GIL need not
             self._wake()
         if not self._thread.is_alive():
             self._give_up()  # it ended between the check above and the append
@@ -80,6 +82,7 @@ class IoThread:
         self._asleep = False
         if self._sleep_end.fileno() in ready:
             self._sleep_end.recv(4_096)
+            self._let_ask()
         now = turns.receive(ready)
         inbox, submit = self._inbox, turns.router.submit
         for _ in range(min(len(inbox), _TAKE_MAX)):
@@ -88,6 +91,13 @@ class IoThread:
         turns.send(now)
         for token, outcome in turns.finished():
             token.bring(outcome)  # type: ignore[attr-defined]  # tokens are the Waitings that `submit` took
+
+    def _let_ask(self) -> None:
+        """Let the threads that are about to ask do so: what they ask travels together."""
+        asked = -1
+        while asked < len(self._inbox) < _TAKE_MAX:
+            asked = len(self._inbox)
+            time.sleep(0)
 
     def _give_up(self) -> None:
         for token, outcome in self._turns.router.abandon():

@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 import zmq
 
 from zkv.client.rows import AsyncRows
-from zkv.client.turns import Given, Turns, deadline_after, parse_addresses
+from zkv.client.turns import Given, Socket, Turns, deadline_after, parse_addresses
 from zkv.core.cluster.shardmap import MapSnapshot
 from zkv.core.routing import admin
 from zkv.core.routing import operations as ops
@@ -39,6 +39,7 @@ class AsyncClient:
         self._generation = 0
         self._readers: list[int] = []
         self._turn_is_due = False
+        self._there: list[Socket] = []  # the sockets that had something when they were last asked
         self._alarm: asyncio.TimerHandle | None = None
         self._closed = False
         self._follow_sockets()
@@ -197,17 +198,30 @@ class AsyncClient:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
+        """What the loop is asked for by `ask`, an alarm, or a turn that left something."""
         self._turn_is_due = False
+        if not self._closed:
+            self._send(self._turns.receive(self._there))
+
+    def _wake(self) -> None:
+        """A socket's FD has spoken: at once, for callers whose answers are here ask again in this pass of the loop."""
         if self._closed:
             return
         turns = self._turns
         now = turns.receive(turns.readable())
+        for token, outcome in turns.finished():
+            _bring(token, outcome)
+        self._send(now)
+
+    def _send(self, now: int) -> None:
+        turns = self._turns
         turns.send(now)
         for token, outcome in turns.finished():
             _bring(token, outcome)
         if turns.generation != self._generation:
             self._follow_sockets()
-        if turns.readable():
+        self._there = turns.readable()
+        if self._there:
             self._call_turn()
         self._set_alarm(now)
 
@@ -224,7 +238,7 @@ class AsyncClient:
         self._forget_readers()
         for source in self._turns.sources():
             number = cast(int, source.getsockopt(zmq.FD))
-            self._loop.add_reader(number, self._call_turn)
+            self._loop.add_reader(number, self._wake)
             self._readers.append(number)
         self._call_turn()
 

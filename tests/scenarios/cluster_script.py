@@ -13,6 +13,11 @@ A coordinator and its nodes (`tests/core/cluster/town.py`); written down: change
 town n1 n2 n3                    begins anew
 run 500                          time passes, in turns of 50 ms
 create t 3 2, drop t             a client asks for a table with 3 replicas and 2 shards
+node n2 drain, node n2 replace n5                an operator drains, undrains, removes or replaces a node
+plan n2 drain                    what that would move
+tune grace 5000 moves 1          how the cluster changes by itself: grace, moves, balance (0 or 1)
+cancel 3                         an operator takes plan 3 back
+join n4, aloof n4                a node joins; a node does not hear it when its replicas are removed
 kill n1, restart n1, wipe n1     a process dies, comes back, comes back with an empty folder
 coordinator                      the coordinator restarts on what its disk holds
 term 3 5                         shard 3's group elects its leader again, in term 5
@@ -30,7 +35,7 @@ from zkv.core.cluster import messages as m
 from zkv.core.cluster.commands import MapCommand
 from zkv.core.cluster.follower import MapFollower
 from zkv.core.cluster.operators import ReplaceReplica
-from zkv.core.cluster.shardmap import Beacon, NodeState, Partitioner
+from zkv.core.cluster.shardmap import Beacon, NodeDuty, NodeInfo, NodeState, Partitioner
 from zkv.core.message import Message
 from zkv.core.raft.messages import Membership
 from zkv.core.shard.descriptor import ShardInfo, ShardState
@@ -117,6 +122,42 @@ class Script:
         self._town.ask(m.DropTable(8, name))
         self._note()
 
+    def _do_node(self, name: str, action: str, heir: str = "") -> None:
+        self._town.ask(m.ChangeNode(9, NodeId(name), action, NodeId(heir)))
+        self._note()
+
+    def _do_plan(self, name: str, action: str) -> None:
+        self._town.ask(m.PlanRequest(10, m.ChangeNode(0, NodeId(name), action)))
+        answer = self._town.answers[-1]
+        assert isinstance(answer, m.PlanAnswer)
+        self._lines += [
+            f"shard {move.shard} would move from {move.source} to {move.target or 'nowhere'}: {move.why}"
+            for move in answer.moves
+        ]
+        self._seen = (*self._seen[:3], len(self._town.answers))
+
+    def _do_tune(self, *words: str) -> None:
+        given = _pairs(words)
+        moves, grace, balance = given.get("moves"), given.get("grace"), given.get("balance")
+        change = m.ChangeTuning(
+            11,
+            balance=None if balance is None else balance == "1",
+            grace_ms=None if grace is None else int(grace),
+            moves_per_node=None if moves is None else int(moves),
+        )
+        self._town.ask(change)
+        self._note()
+
+    def _do_cancel(self, plan: str) -> None:
+        self._town.ask(m.CancelOperator(12, int(plan)))
+        self._note()
+
+    def _do_join(self, name: str) -> None:
+        self._town.join(name)
+
+    def _do_aloof(self, name: str) -> None:
+        self._town.aloof.add(name)
+
     def _do_kill(self, name: str) -> None:
         self._town.kill(name)
 
@@ -198,7 +239,7 @@ class Script:
 def _changes(command: MapCommand) -> list[str]:
     delta = command.delta
     lines = [f"table {info.name}" for info in delta.tables]
-    lines += [f"node {info.node} {NodeState(info.state).name}, folder {info.incarnation}" for info in delta.nodes]
+    lines += [f"node {info.node} {_state(info)}, folder {info.incarnation}" for info in delta.nodes]
     lines += [
         f"shard {info.shard} {ShardState(info.state).name} {_led(info)} {_members(info.membership)}"
         for info in delta.shards
@@ -209,6 +250,11 @@ def _changes(command: MapCommand) -> list[str]:
     lines += [_plan(plan) for plan in command.operators]
     lines += [f"plan {done} is done" for done in command.finished]
     return lines or ["nothing"]
+
+
+def _state(info: NodeInfo) -> str:
+    duty = "" if info.duty == NodeDuty.SERVING else f" {NodeDuty(info.duty).name}"
+    return f"{NodeState(info.state).name}{duty}{f' for {info.heir}' if info.heir else ''}"
 
 
 def _plan(plan: ReplaceReplica) -> str:
@@ -230,6 +276,8 @@ def _message(name: str, message: Message) -> str:
             text = f"shard {message.shard} at v{message.expected}: {message.action} {message.member.replica}"
         case m.TransferLeader():
             text = f"shard {message.shard}: hand over to {message.target}"
+        case m.DismissReplica():
+            text = f"shard {message.shard}: tell {message.member.replica} on {message.member.node} that it is out"
         case m.RegisterRefused():
             text = f"refused: {message.what}"
         case _:

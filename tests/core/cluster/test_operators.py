@@ -1,10 +1,22 @@
 """Each plan, rerun from each step at which it can be interrupted."""
 
 import pytest
+from msgspec import structs
 
 from tests.core.cluster.made import member, membership, shard
-from zkv.core.cluster.messages import ChangeMember
-from zkv.core.cluster.operators import ReplaceReplica, listed, listed_state, lost_again, next_step, order_for
+from zkv.core.cluster.messages import ChangeMember, TransferLeader
+from zkv.core.cluster.operators import (
+    Cause,
+    ReplaceReplica,
+    extra_learners,
+    listed,
+    listed_state,
+    lost_again,
+    next_step,
+    order_for,
+    redirected,
+    undone,
+)
 from zkv.core.raft.messages import Member, Membership
 from zkv.core.shard.descriptor import ShardState
 from zkv.ids import NodeId, ReplicaId, ShardId
@@ -41,6 +53,7 @@ def run(plan: ReplaceReplica, group: Group, most: int = 20) -> list[str]:
     steps: list[str] = []
     while order := order_for(plan, shard(1, members=group.members)):
         assert len(steps) < most
+        assert isinstance(order, ChangeMember)
         assert group.order(order)
         steps.append(f"{order.action} {order.member.replica}")
     return steps
@@ -101,6 +114,54 @@ def test_no_step_leaves_fewer_live_voters_than_there_were() -> None:
         group.order(order)
         live = [own for own in group.members.voters if own not in PLAN.lost]
         assert len(live) > len(group.members.voters) // 2
+
+
+# A plan to move a replica that is of use, and back -------------------------------------------------------------------
+
+MOVE = ReplaceReplica(2, ShardId(1), (member(1),), FRESH, "n1 is drained", Cause.DRAIN)
+
+
+@pytest.mark.parametrize(("done", "steps"), [(0, []), (1, ["remove 9"]), (2, ["remove 9"]), (3, [])])
+def test_a_move_that_is_turned_back_after_any_step_leaves_three_voters(done: int, steps: list[str]) -> None:
+    group = Group(membership(4))
+    for _ in range(done):
+        order = order_for(MOVE, shard(1, members=group.members))
+        assert isinstance(order, ChangeMember)
+        group.order(order)
+    back = (
+        undone(MOVE, group.members) if done < 3 else structs.replace(MOVE, lost=(FRESH,), fresh=member(1), undone=True)
+    )
+    assert back is not None
+    assert (back.source, back.target) == (member(1), FRESH)
+    assert run(back, group) == steps, "after the last step the old one is gone, and is never asked for again"
+    assert len(group.members.voters) == 3
+    assert group.members.learners == ()
+
+
+def test_who_leads_hands_over_before_it_goes_and_only_who_is_of_use_waits_for_all_others() -> None:
+    members = Membership(6, (member(1), member(2), member(3), FRESH))
+    led = shard(1, members=members, leader=1)
+    assert order_for(MOVE, led) == TransferLeader(ShardId(1), FRESH.replica)
+    assert order_for(MOVE, shard(1, members=members, leader=2)) == ChangeMember(ShardId(1), 6, "remove", member(1), 3)
+    lost = structs.replace(MOVE, cause=Cause.LOST)
+    assert order_for(lost, shard(1, members=members, leader=2)) == ChangeMember(ShardId(1), 6, "remove", member(1), 0)
+    back = undone(MOVE, members)
+    assert back is not None
+    assert order_for(back, shard(1, members=members, leader=2)) == ChangeMember(ShardId(1), 6, "remove", FRESH, 3)
+
+
+def test_a_plan_under_way_serves_for_a_voter_that_dies_meanwhile() -> None:
+    members = Membership(5, (member(1), member(2), member(3)), (FRESH,))
+    other = redirected(MOVE, member(3), Cause.DEAD, "n3 is gone")
+    group = Group(members)
+    assert run(other, group) == ["promote 9", "remove 3"]
+    assert set(group.members.voters) == {member(1), member(2), FRESH}
+
+
+def test_a_learner_that_no_plan_names_is_one_too_many() -> None:
+    members = Membership(5, (member(1), member(2), member(3)), (FRESH, member(8)))
+    assert extra_learners(shard(1, members=members), (MOVE,)) == (member(8),)
+    assert extra_learners(shard(1, members=members), ()) == (FRESH, member(8))
 
 
 def test_a_plan_is_listed_with_what_it_does_next() -> None:

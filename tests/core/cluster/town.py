@@ -271,7 +271,7 @@ class Town:
                 self._bring(message.shard)
                 self._take_away(message.shard)
             case m.DismissReplica() if message.member not in self.members_of(message.shard):
-                self._delete(self.nodes[message.member.node], message.member.replica)
+                self._dismiss(self.nodes[message.member.node], message.member.replica, message.shard)
             case m.TransferLeader():
                 group = self.groups[message.shard]
                 group.info = msgspec.structs.replace(group.info, leader=message.target, term=group.info.term + 1)
@@ -287,6 +287,13 @@ class Town:
             gone = [replica for replica, own in node.replicas.items() if own == shard and replica not in members]
             for replica in gone if node.alive and node.name not in self.aloof else ():
                 self._delete(node, replica)
+
+    def _dismiss(self, node: FakeNode, replica: ReplicaId, shard: ShardId) -> None:
+        """By the word of its group: what is there goes, and what is not there is said to be gone."""
+        if node.alive and replica in node.replicas:
+            self._delete(node, replica)
+        elif node.alive:
+            node.gone.append((shard, replica))
 
     def _delete(self, node: FakeNode, replica: ReplicaId) -> None:
         node.gone.append((node.replicas.pop(replica), replica))

@@ -38,7 +38,7 @@ class Standing:
     def is_dead(self, node: NodeId) -> bool:
         """Whether nobody waits for the node any more."""
         info = self.draft.node(node)
-        return info is None or info.duty == NodeDuty.REMOVED or node in self._dead
+        return info is None or info.duty == NodeDuty.REMOVED or self._is_given_up(info)
 
     def is_up(self, node: NodeId) -> bool:
         """Whether the node is there, whatever it is there for."""
@@ -47,7 +47,11 @@ class Standing:
 
     def stays(self, info: NodeInfo) -> bool:
         """Whether the node keeps what it has."""
-        return info.duty == NodeDuty.SERVING and info.node not in self._dead
+        return info.duty == NodeDuty.SERVING and not self._is_given_up(info)
+
+    def _is_given_up(self, info: NodeInfo) -> bool:
+        """Whether the grace period is over; who has returned since it was looked at is back."""
+        return info.node in self._dead and info.state == NodeState.DOWN
 
     def receives(self, node: NodeId) -> bool:
         """Whether the node may be given replicas now."""
@@ -61,7 +65,7 @@ class Standing:
             return Going(Cause.LOST, "its disk is lost")
         if node is None or node.duty == NodeDuty.REMOVED:
             return Going(Cause.DEAD, f"{member.node} is removed")
-        if member.node in self._dead:
+        if self._is_given_up(node):
             return Going(Cause.DEAD, f"{member.node} is gone for longer than {self.draft.tuning.grace_ms / 1000:g} s")
         if node.duty == NodeDuty.DRAINING:
             return Going(

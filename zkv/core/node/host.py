@@ -36,7 +36,7 @@ from zkv.ids import NodeId, ReplicaId, ShardId, Space
 
 FIRST = EntryId(1, 1)  # where a created replica's log starts: above 0, so that an empty learner needs a snapshot
 _IDLE_MS = 1_000
-_SCAN_MS = 20  # how often all replicas are looked at for what is due
+_SCAN_MS = 20  # how often all replicas are looked at for what is due, at most
 
 Address = tuple[NodeId, int]  # a node, and the incarnation that a message is meant for (rule 1)
 
@@ -103,7 +103,8 @@ class Host(Generic[M]):
         self._make_machine = make_machine
         self._apply = apply
         self._turn = 1
-        self._scan_at = 0
+        self._scan_at = 0  # when some replica is due
+        self._scan_not_before = 0
         self._grown = True  # tails are to be measured
         self._touched: list[Hosted[M]] = []
         self._unfinished: dict[ReplicaId, M] = {}
@@ -132,12 +133,23 @@ class Host(Generic[M]):
         now_ms = self.now_ms
         if now_ms < self._scan_at:
             return
-        self._scan_at = now_ms + _SCAN_MS
+        self._scan_at = now_ms + _IDLE_MS
+        self._scan_not_before = now_ms + _SCAN_MS
         for hosted in self.hosted.values():
-            if hosted.replica.next_deadline_ms() <= now_ms and not hosted.frozen:
+            due_ms = hosted.replica.next_deadline_ms()
+            if hosted.frozen:
+                continue
+            if due_ms <= now_ms:
                 self.touch(hosted)
+            else:
+                self._scan_by(due_ms)
         if self._grown:
             self._shorten_tails()
+
+    def _scan_by(self, due_ms: int) -> None:
+        """Some replica has something to do then."""
+        if due_ms < self._scan_at:
+            self._scan_at = max(due_ms, self._scan_not_before)
 
     def touch(self, hosted: Hosted[M]) -> Replica:
         """The replica, brought to the turn's time; it will be settled at the turn's end."""
@@ -177,6 +189,7 @@ class Host(Generic[M]):
             if standing != hosted.standing:
                 hosted.standing = standing
                 self.stirred = True
+            self._scan_by(replica.next_deadline_ms())
         for machine in self._unfinished.values():
             machine.finish(self.effects.changes)
         self._unfinished.clear()
@@ -204,12 +217,7 @@ class Host(Generic[M]):
 
     def next_deadline_ms(self) -> int:
         """When `tick` next has something to do, if nothing comes first; in the time of `now_ms`."""
-        due_ms = self.now_ms + _IDLE_MS
-        for hosted in self.hosted.values():
-            own_ms = hosted.replica.next_deadline_ms()
-            if own_ms < due_ms:
-                due_ms = own_ms
-        return max(due_ms, self._scan_at)
+        return self._scan_at
 
     def send(self, member: Member, message: PeerMessage) -> None:
         """Put a message among this turn's. Who is not yet known as a member is known by having been heard from."""

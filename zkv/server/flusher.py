@@ -151,6 +151,7 @@ class Flusher:
         self._inline_below_s = inline_below_s
         self._clock = clock
         self._bell = _Bell()
+        self._rung = False  # since the last `done`
         self._jobs: SimpleQueue[tuple[Callable[[bytes], None], bytes, int] | None] = SimpleQueue()
         self._submitted = 0
         self._done = 0
@@ -176,7 +177,9 @@ class Flusher:
         return self._bell.fileno()
 
     def done(self) -> int:
-        self._bell.silence()
+        if self._rung:
+            self._rung = False
+            self._bell.silence()
         if self._error is not None:
             error = self._error
             self._failed_at = self._submitted
@@ -213,3 +216,4 @@ class Flusher:
         except StorageError as error:
             self._error = error
         self._bell.ring()
+        self._rung = True  # after it rang: whoever sees this finds something to silence

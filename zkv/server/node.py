@@ -34,7 +34,9 @@ from zkv.server.settings import NodeSettings
 from zkv.server.store import REJOIN, Store
 from zkv.wire import codec
 
-_POLL_MS = 20
+_POLL_MS = 20  # the longest wait while anything goes on,
+_SLEEP_MS = 100  # and while nothing does
+_CHORES_MS = 10
 _HAND_OVER_MS = 3_000
 _ANSWER_BYTES_MAX = limits.FRAME_BYTES_MAX - 64 * 1024
 
@@ -70,6 +72,8 @@ class NodeProcess:
         self._stopping_since: int | None = None
         self._handed_over = False
         self._again = False
+        self._wait_ms = 0
+        self._chores_at_ms = 0
         for source in (self.router, self.store.flusher):
             self._poller.register(source, zmq.POLLIN)
 
@@ -91,7 +95,7 @@ class NodeProcess:
 
     def turn(self) -> None:
         """One turn: drain, tick, hand over, do."""
-        ready = dict(self._poller.poll(0 if self._again else _POLL_MS))
+        ready = dict(self._poller.poll(self._wait_ms))
         clients = drain.drain_router(self.router) if self.router in ready else []
         from_coordinator, broadcasts = self.link.drain(ready)
         now = now_ms()  # after the last message was received (rule 8)
@@ -114,13 +118,29 @@ class NodeProcess:
             node.host.persisted()
             self._do(node.turn(), now)
         self.store.tend(node.host, now, idle=not ready)
+        if now >= self._chores_at_ms or not ready:
+            self._chores(now)
+        if not ready and not self._again:
+            self._again = node.idle()
+        self._wait_ms = self._pause_ms(now, idle=not ready)
+
+    def _chores(self, now: int) -> None:
+        """What need not be looked at in each turn."""
+        self._chores_at_ms = now + _CHORES_MS
+        node = self.node
         node.disk_is(full=self.store.full)
         for line in self.peers.tend(node.cluster, node.host.now_ms) + self.link.tend():
             log.info("%s", line)
         self.receivers.tend(now)
         self.gauges.tend(now)
-        if not ready and not self._again:
-            self._again = node.idle()
+
+    def _pause_ms(self, now: int, *, idle: bool) -> int:
+        """How long the loop may sleep if nothing comes."""
+        if self._again:
+            return 0
+        if not idle or self.store.busy or self._stopping_since is not None:
+            return _POLL_MS
+        return min(max(self.node.next_ms() - now, 1), _SLEEP_MS)
 
     def _do(self, turn: Turn, now: int) -> None:
         effects, cluster = turn.effects, self.node.cluster

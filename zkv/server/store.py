@@ -52,6 +52,11 @@ class Store:
         self._flushed_ms = 0
         self._vouched = True
 
+    @property
+    def busy(self) -> bool:
+        """Whether `tend` has something to bring to an end."""
+        return self.engine.busy or self._engine_flush is not None or self._found_full is not None
+
     def write(self, effects: Effects, now_ms: int) -> None:
         """Begin the flush of the turn's log batch, if it has one."""
         if effects.log is not None:

@@ -134,6 +134,11 @@ class Memtable:
         """Whether what `begin_flush` was called for is on disk."""
         return self._flushed >= number
 
+    @property
+    def busy(self) -> bool:
+        """Whether rows are still to go to the engine, or a flush of it is running."""
+        return bool(self._fresh.rows or self._queue) or self._flushing is not None
+
     def tend(self, *, idle: bool = False) -> None:
         """Do a little of what is waiting; `idle`: nothing else is to be done. Raises what the engine raised."""
         if not self._settle_flush(wait=False):

@@ -28,7 +28,7 @@ NESTING_MAX = 3
 SCRIPT_LINES_MAX = 40
 
 # Larger than the rule allows, each for the reason that its docstring gives; the number is the most it may have.
-LARGE_FILES = {"zkv/core/node/host.py": 543}
+LARGE_FILES: dict[str, int] = {}
 DEEP_FUNCTIONS = {"zkv/core/cluster/placement.py:_chain_of_handovers": 5, "zkv/checkers/linear.py:_enabled": 4}
 
 # The top of a process, or of a simulated world: whatever went wrong below ends it and is its result.

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Edit, Mutant
 
 _HOST = "zkv/core/node/host.py"
+_RESIDENTS = "zkv/core/node/residents.py"
 _REPLAY = "zkv/storage/replay.py"
 _MEMTABLE = "zkv/storage/memtable.py"
 
@@ -71,7 +72,7 @@ DISK = (
         "an entry is applied that another leader overwrites",
         (
             Edit(
-                _HOST,
+                _RESIDENTS,
                 "start, entries, max(log.commit, point.index))",
                 "start, entries, entries[-1].index if entries else point.index)",
             ),
@@ -105,7 +106,7 @@ DISK = (
                 "        held.hard_state = HardState(0, ReplicaId(0))",
             ),
             Edit(
-                _HOST,
+                _RESIDENTS,
                 "LogItem(replica.id, start=machine.applied, hard_state=hard_state, commit=machine.applied.index)",
                 "LogItem(replica.id, start=machine.applied, commit=machine.applied.index)",
             ),

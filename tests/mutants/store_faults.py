@@ -7,6 +7,7 @@ _MACHINE = "zkv/core/shard/machine.py"
 _SESSIONS = "zkv/core/shard/sessions.py"
 _SNAPSHOT = "zkv/core/shard/snapshot.py"
 _HOST = "zkv/core/node/host.py"
+_RESIDENTS = "zkv/core/node/residents.py"
 _NODE = "zkv/core/node/node.py"
 _SERVICE = "zkv/core/node/service.py"
 _TRANSFERS = "zkv/core/node/transfers.py"
@@ -168,7 +169,7 @@ MEMBERS = (
         "a late message brings a destroyed replica back",
         (
             Edit(
-                _HOST,
+                _RESIDENTS,
                 "return replica <= max(self._tombstones.get(shard, ()), default=0)",
                 "return False",
             ),
@@ -183,7 +184,7 @@ MEMBERS = (
         "a late message brings a destroyed replica back after a restart",
         (
             Edit(
-                _HOST,
+                _RESIDENTS,
                 'changes[numbered_key(b"t", hosted.shard) + replica.to_bytes(8, "big")] = b""',
                 "pass",
             ),
@@ -231,7 +232,7 @@ SNAPSHOTS = (
                 "        incoming = Incoming(offer=offer, space=space, now_ms=self._host.now_ms)",
             ),
             Edit(
-                _HOST,
+                _RESIDENTS,
                 "        if hosted.machine is not None:\n            self.drop_space(hosted.machine.space)\n"
                 "        self._unfinished.pop(replica.id, None)\n",
                 "        self._unfinished.pop(replica.id, None)\n",
@@ -273,7 +274,7 @@ SNAPSHOTS = (
         "the leader counts a copy that a crash takes back",
         (
             Edit(
-                _HOST,
+                _RESIDENTS,
                 "self.pipeline.then(lambda: self._live(hosted, machine, then))",
                 "self._live(hosted, machine, then)",
             ),
@@ -286,7 +287,7 @@ SNAPSHOTS = (
         "the flush of a log before the snapshot counts",
         "21",
         "entries that the reset record voids are acknowledged",
-        (Edit(_HOST, "        self.pipeline.forget(replica.id)\n", ""),),
+        (Edit(_RESIDENTS, "        self.pipeline.forget(replica.id)\n", ""),),
         seeds=0,
         tests=(_SCENARIOS,),
         why="the mark names an entry that the new log does not hold, so it is refused a second time",

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Final, Generic
 
-from zkv.core.node.host import Host, Hosted, M
+from zkv.core.node.host import Host, Hosted
+from zkv.core.node.residents import M
 from zkv.core.raft.messages import Member
 from zkv.core.raft.ready import EntryId
 from zkv.core.raft.replica import Role

@@ -1,0 +1,359 @@
+"""Which replicas live in a process: births, deaths, snapshots going live, and what a restart finds (rules 1, 20-22).
+
+Each of these is a chain of durable steps: rows first, then the log, or a tombstone first, then the log. A crash between
+two of them is made good at the next start (`load`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from zkv.core.cluster.frames import PeerMessage
+from zkv.core.node.contracts import Machine, RecoveredReplica, holds
+from zkv.core.node.pipeline import Pipeline
+from zkv.core.node.steady import SteadyClock
+from zkv.core.raft.messages import (
+    Entry,
+    HardState,
+    LogBatch,
+    LogItem,
+    Membership,
+)
+from zkv.core.raft.ready import EntryId, Rng, Timing
+from zkv.core.raft.replica import Replica
+from zkv.core.shard import records
+from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.rows import Changes, Rows, numbered_key, numbered_range
+from zkv.core.shard.snapshot_messages import SnapshotOffer
+from zkv.ids import NodeId, ReplicaId, ShardId, Space
+
+FIRST = EntryId(1, 1)  # where a created replica's log starts: above 0, so that an empty learner needs a snapshot
+
+Address = tuple[NodeId, int]  # a node, and the incarnation that a message is meant for (rule 1)
+
+
+M = TypeVar("M", bound=Machine)
+
+
+@dataclass(slots=True, eq=False)
+class Hosted(Generic[M]):
+    """One replica here. `machine` is None for a learner that waits for its first snapshot."""
+
+    shard: ShardId
+    replica: Replica
+    machine: M | None
+    turn: int = 0  # the last turn that touched it
+    standing: tuple[int, int, bool] = (0, 0, False)  # term, leader and whether it leads, as of the last such turn
+    frozen: bool = False  # a snapshot is going live: raft messages are dropped, and come again
+    gone: bool = False  # destroyed
+
+
+@dataclass(slots=True)
+class Effects:
+    """What the owner must now do, in this order."""
+
+    messages: dict[Address, list[PeerMessage]] = field(default_factory=dict)  # to peers, at once
+    bulk: dict[Address, list[PeerMessage]] = field(default_factory=dict)  # to peers, over the bulk sockets
+    changes: Changes = field(default_factory=dict)  # to the engine, as one batch
+    drops: list[tuple[bytes, bytes]] = field(default_factory=list)  # key ranges to delete from the engine, after that
+    flush_engine: bool = False  # flush the engine, then call `engine_flushed`
+    log: LogBatch | None = None  # write and flush, then call `persisted`
+
+
+class LostState(Exception):
+    """The folder does not hold what its replicas promised: it must not vote or acknowledge again (rule 1)."""
+
+
+class Residents(Generic[M]):
+    """The replicas of one process: who lives here, and how they come, go, and take over a snapshot.
+
+    `make_machine` builds a replica's machine from its rows.
+    """
+
+    def __init__(
+        self,
+        *,
+        rows: Rows,
+        rng: Rng,
+        timing: Timing,
+        make_machine: Callable[[ReplicaId, records.Descriptor], M],
+    ) -> None:
+        self.rows = rows
+        self.rng = rng
+        self.now_ms = 0
+        self.clock = SteadyClock()
+        self.hosted: dict[ShardId, Hosted[M]] = {}
+        self.effects = Effects()
+        self.pipeline = Pipeline()
+        self.destroyed: list[tuple[ShardId, ReplicaId]] = []  # durably gone since the owner last looked
+        self.stirred = True  # some replica's term, leader, role or members have changed since the owner last looked
+        self._timing = timing
+        self._make_machine = make_machine
+        self._turn = 1
+        self._touched: list[Hosted[M]] = []
+        self._unfinished: dict[ReplicaId, M] = {}
+        self._after_engine: list[Callable[[], None]] = []
+        self._by_replica: dict[ReplicaId, Hosted[M]] = {}
+        self._tombstones: dict[ShardId, set[ReplicaId]] = {}
+        self._creating: set[ReplicaId] = set()
+        self._dying: set[ReplicaId] = set()
+        self._next_space = 1
+
+    def touch(self, hosted: Hosted[M]) -> Replica:
+        """The replica, brought to the turn's time; it will be settled at the turn's end."""
+        if hosted.turn != self._turn:
+            hosted.turn = self._turn
+            hosted.replica.tick(self.now_ms)
+            self._touched.append(hosted)
+        return hosted.replica
+
+    def engine_flushed(self) -> None:
+        """The engine holds on disk all that `Effects.changes` said up to the turn that asked for it."""
+        actions, self._after_engine = self._after_engine, []
+        for action in actions:
+            action()
+
+    # Birth and death of replicas ----------------------------------------------------------------------------------
+
+    def create(self, replica: ReplicaId, info: ShardInfo) -> bool:
+        """Bring a replica of a new shard into being: rows on disk, then its log. False: it may not be (rule 22)."""
+        if info.shard in self.hosted or self._buried(info.shard, replica):
+            return False
+        if replica in self._creating:
+            return True
+        self._creating.add(replica)
+        space = self.new_space()
+        changes = self.effects.changes
+        changes[numbered_key(b"d", replica)] = records.encode(records.Descriptor(info, space))
+        changes[numbered_key(b"a", replica)] = records.encode(records.Applied(*FIRST, 0, b"\0" * 6))
+        self.after_engine_flush(lambda: self._log_birth(replica))
+        return True
+
+    def destroy(self, hosted: Hosted[M]) -> None:
+        """Delete the replica and its rows: tombstone on disk first, then its log. Told in `destroyed` when done."""
+        replica = hosted.replica.id
+        hosted.gone = True
+        self._dying.add(replica)
+        self.hosted.pop(hosted.shard, None)
+        self._by_replica.pop(replica, None)
+        self._unfinished.pop(replica, None)
+        changes = self.effects.changes
+        changes[numbered_key(b"t", hosted.shard) + replica.to_bytes(8, "big")] = b""
+        self._tombstones.setdefault(hosted.shard, set()).add(replica)
+        for kind in (b"d", b"a"):
+            changes[numbered_key(kind, replica)] = None
+        if hosted.machine is not None:
+            self.drop_space(hosted.machine.space)
+        self.after_engine_flush(lambda: self._log_death(hosted.shard, replica))
+
+    def forget_empty(self, hosted: Hosted[M]) -> None:
+        """Let a learner without state go: it has promised nothing, and is made anew if a leader still speaks to it."""
+        hosted.gone = True
+        self.hosted.pop(hosted.shard, None)
+        self._by_replica.pop(hosted.replica.id, None)
+        self.pipeline.add(LogItem(hosted.replica.id, gone=True))
+
+    def after_engine_flush(self, action: Callable[[], None]) -> None:
+        """Ask for a flush of the engine that covers this turn's changes, and do this then."""
+        self.effects.flush_engine = True
+        self._after_engine.append(action)
+
+    def new_space(self) -> Space:
+        """A space number that was never used here (rule 20)."""
+        space, self._next_space = Space(self._next_space), self._next_space + 1
+        self.effects.changes[b"n"] = self._next_space.to_bytes(8, "big")
+        return space
+
+    def drop_space(self, space: int) -> None:
+        """Delete all rows and sessions of a space."""
+        self.effects.drops += [numbered_range(b"r", space), numbered_range(b"s", space)]
+
+    def replica(self, replica: ReplicaId) -> Hosted[M] | None:
+        """The replica of that id, if it lives here."""
+        return self._by_replica.get(replica)
+
+    def learner_for(self, offer: SnapshotOffer) -> Hosted[M] | None:
+        """The replica that a snapshot is offered to; an empty learner is made for a new id (rule 22)."""
+        return self._by_replica.get(offer.target) or self._learner(offer.shard, offer.target)
+
+    def settled(self, replica: ReplicaId) -> bool:
+        """Whether nothing of that replica's birth or death is on its way to the disk."""
+        return replica not in self._creating and replica not in self._dying
+
+    def _buried(self, shard: ShardId, replica: ReplicaId) -> bool:
+        return replica <= max(self._tombstones.get(shard, ()), default=0)
+
+    def _log_birth(self, replica: ReplicaId) -> None:
+        self.pipeline.add(LogItem(replica, start=FIRST, hard_state=HardState(FIRST.term, ReplicaId(0)), commit=1))
+        self.pipeline.then(lambda: self._born(replica))
+
+    def _born(self, replica: ReplicaId) -> None:
+        self._creating.discard(replica)
+        descriptor = self._descriptor(replica)
+        hard_state = HardState(FIRST.term, ReplicaId(0))
+        self._host(replica, descriptor, hard_state, FIRST, [], FIRST.index, newborn=True)
+
+    def _log_death(self, shard: ShardId, replica: ReplicaId) -> None:
+        self.pipeline.add(LogItem(replica, gone=True))
+        self.pipeline.then(lambda: self._dead(shard, replica))
+
+    def _dead(self, shard: ShardId, replica: ReplicaId) -> None:
+        self._dying.discard(replica)
+        self.destroyed.append((shard, replica))
+
+    def _learner(self, shard: ShardId, replica: ReplicaId) -> Hosted[M] | None:
+        held = self.hosted.get(shard)
+        if held is not None and held.machine is None and not held.frozen and held.replica.id < replica:
+            self.destroy(held)  # it was to be, and another is wanted by now
+        if shard in self.hosted or self._buried(shard, replica) or replica in self._creating:
+            return None
+        born = self._replica(replica, shard, HardState(0, ReplicaId(0)), Membership(0, ()), EntryId(0, 0), [], 0, 0)
+        hosted: Hosted[M] = Hosted(shard, born, None)
+        self.hosted[shard] = self._by_replica[replica] = hosted
+        return hosted
+
+    def _host(
+        self,
+        replica: ReplicaId,
+        descriptor: records.Descriptor,
+        hard_state: HardState,
+        start: EntryId,
+        entries: list[Entry],
+        commit: int,
+        *,
+        newborn: bool = False,
+    ) -> Hosted[M]:
+        machine = self._make_machine(replica, descriptor)
+        info = descriptor.info
+        applied = machine.applied.index
+        raft = self._replica(
+            replica, info.shard, hard_state, info.membership, start, entries, commit, applied, newborn=newborn
+        )
+        hosted = Hosted(info.shard, raft, machine)
+        self.hosted[info.shard] = self._by_replica[replica] = hosted
+        self.touch(hosted)
+        return hosted
+
+    def _replica(  # noqa: PLR0913  # all that a disk knows of a replica
+        self,
+        replica: ReplicaId,
+        shard: ShardId,
+        hard_state: HardState,
+        membership: Membership,
+        start: EntryId,
+        entries: list[Entry],
+        commit: int,
+        applied: int,
+        *,
+        newborn: bool = False,
+    ) -> Replica:
+        return Replica(
+            id=replica,
+            shard=shard,
+            hard_state=hard_state,
+            membership=membership,
+            start=start,
+            entries=entries,
+            commit=commit,
+            applied=applied,
+            timing=self._timing,
+            rng=self.rng,
+            now_ms=self.now_ms,
+            newborn=newborn,
+        )
+
+    def _descriptor(self, replica: ReplicaId) -> records.Descriptor:
+        stored = self.rows.get(numbered_key(b"d", replica))
+        assert stored is not None, f"replica {replica} has no descriptor"
+        return records.decode_descriptor(stored)
+
+    # Snapshots going live (rule 21) -------------------------------------------------------------------------------
+
+    def install(self, hosted: Hosted[M], offer: SnapshotOffer, space: int, then: Callable[[], None]) -> None:
+        """All rows of the snapshot are in `space`: make it the replica's state; `then` once it is on disk and live."""
+        hosted.frozen = True
+        replica = hosted.replica
+        changes = self.effects.changes
+        descriptor = records.Descriptor(offer.info, space)
+        changes[numbered_key(b"d", replica.id)] = records.encode(descriptor)
+        changes[numbered_key(b"a", replica.id)] = records.encode(
+            records.Applied(offer.index, offer.index_term, offer.counter, offer.floor)
+        )
+        if hosted.machine is not None:
+            self.drop_space(hosted.machine.space)
+        self._unfinished.pop(replica.id, None)
+        self.after_engine_flush(lambda: self._log_install(hosted, descriptor, then))
+
+    def _log_install(self, hosted: Hosted[M], descriptor: records.Descriptor, then: Callable[[], None]) -> None:
+        replica = hosted.replica
+        machine = self._make_machine(replica.id, descriptor)
+        self.pipeline.forget(replica.id)
+        hard_state = replica.hard_state
+        self.pipeline.add(
+            LogItem(replica.id, start=machine.applied, hard_state=hard_state, commit=machine.applied.index)
+        )
+        self.pipeline.then(lambda: self._live(hosted, machine, then))
+
+    def _live(self, hosted: Hosted[M], machine: M, then: Callable[[], None]) -> None:
+        hosted.frozen = False
+        hosted.machine = machine
+        self.touch(hosted).restore(machine.applied, machine.info.membership)
+        then()
+
+    # Restart -------------------------------------------------------------------------------------------------------
+
+    def load(self, recovered: Mapping[ReplicaId, RecoveredReplica], now_ms: int) -> None:
+        """Take up what the folder holds. Raises LostState where that is less than what was promised."""
+        self.now_ms, _ = self.clock.read(now_ms)
+        stored = self.rows.get(b"n")
+        self._next_space = int.from_bytes(stored, "big") if stored else 1
+        for key, _ in self.rows.scan(b"t", b"u"):
+            shard, replica = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
+            self._tombstones.setdefault(ShardId(shard), set()).add(ReplicaId(replica))
+        spaces = set()
+        for key, value in list(self.rows.scan(b"d", b"e")):
+            replica = ReplicaId(int.from_bytes(key[1:], "big"))
+            descriptor = records.decode_descriptor(value)
+            spaces.add(descriptor.space)
+            self._resume(replica, descriptor, recovered.get(replica))
+        for replica, log in recovered.items():
+            if replica not in self._by_replica and replica not in self._creating:
+                self._leave(replica, log)
+        self._drop_unnamed(spaces)
+
+    def _resume(self, replica: ReplicaId, descriptor: records.Descriptor, log: RecoveredReplica | None) -> None:
+        machine_applied = self.rows.get(numbered_key(b"a", replica))
+        if machine_applied is None:
+            raise LostState(f"the state engine holds replica {replica} without its applied index")
+        applied = records.decode_applied(machine_applied)
+        point = EntryId(applied.index, applied.term)
+        if log is None:
+            if point != FIRST:
+                raise LostState(f"the log knows nothing of replica {replica}, which had applied entry {point.index}")
+            self._creating.add(replica)
+            self._log_birth(replica)
+            return
+        start = EntryId(*log.start)
+        if point.index < start.index:
+            raise LostState(f"replica {replica} has applied entry {point.index} but its log begins after {start.index}")
+        entries = log.entries
+        if not holds(start, entries, point):
+            start, entries = point, []
+            self.pipeline.add(LogItem(replica, start=start, hard_state=log.hard_state, commit=start.index))
+        self._host(replica, descriptor, log.hard_state, start, entries, max(log.commit, point.index))
+
+    def _leave(self, replica: ReplicaId, log: RecoveredReplica) -> None:
+        """A replica that only the log knows: one that was buried, or a learner that never got its snapshot."""
+        buried = any(replica in replicas for replicas in self._tombstones.values())
+        if log.start[0] > 0 and not buried:
+            raise LostState(f"the state engine has lost replica {replica}, of which the log holds entries")
+        self.pipeline.add(LogItem(replica, gone=True))
+
+    def _drop_unnamed(self, spaces: set[int]) -> None:
+        for kind in (b"r", b"s"):
+            cursor, end = kind, bytes([kind[0] + 1])
+            while (found := next(iter(self.rows.scan(cursor, end)), None)) is not None:
+                space = int.from_bytes(found[0][1:9], "big")
+                if space not in spaces:
+                    self.effects.drops.append(numbered_range(kind, space))
+                cursor = numbered_key(kind, space + 1)

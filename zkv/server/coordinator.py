@@ -21,7 +21,8 @@ from zkv.server.settings import CoordinatorSettings
 from zkv.server.store import REJOIN, Store
 from zkv.wire import codec
 
-_POLL_MS = 20
+_POLL_MS = 20  # the longest wait while anything goes on,
+_SLEEP_MS = 100  # and while nothing does
 
 log = logging.getLogger("zkv.coordinator")
 
@@ -48,6 +49,7 @@ class CoordinatorProcess:
         self.bad_frames = 0
         self._stopping = False
         self._again = False
+        self._wait_ms = 0
         self._poller = zmq.Poller()
         for source in (self.router, self.publisher, self.store.flusher):
             self._poller.register(source, zmq.POLLIN)
@@ -69,7 +71,7 @@ class CoordinatorProcess:
         self._close()
 
     def _turn(self) -> None:
-        ready = dict(self._poller.poll(0 if self._again else _POLL_MS))
+        ready = dict(self._poller.poll(self._wait_ms))
         asked = drain.drain_router(self.router) if self.router in ready else []
         subscribed = drain.drain(self.publisher) if self.publisher in ready else []
         now = now_ms()
@@ -83,6 +85,15 @@ class CoordinatorProcess:
         self._do(self.core.turn(), now)
         self.store.tend(self.core.host, now, idle=not ready)
         self.receivers.tend(now)
+        self._wait_ms = self._pause_ms(now, idle=not ready)
+
+    def _pause_ms(self, now: int, *, idle: bool) -> int:
+        """How long the loop may sleep if nothing comes."""
+        if self._again:
+            return 0
+        if not idle or self.store.busy or self._stopping:
+            return _POLL_MS
+        return min(max(self.core.next_ms() - now, 1), _SLEEP_MS)
 
     def _take(self, peer: bytes, body: bytes) -> None:
         try:

@@ -92,7 +92,7 @@ def draw(rng: Callable[[str], Random], without: tuple[str, ...]) -> Swarm:
         kind: int(rng(f"pace {kind}").choice([0.25, 0.7, 2, 5]) * SECOND) * _RARELY.get(kind, 1) for kind in STRIKING
     }
     if rng("aim").random() < _AIMED:
-        kinds = ("ploys", *(kind for kind in kinds if kind in WEATHER))
+        kinds = ("ploys", *(kind for kind in kinds if kind in WEATHER and kind != "doze"))  # they aim at leases
         every_us["ploys"] = int(0.2 * SECOND)  # one after the other
     kinds = tuple(kind for kind in kinds if kind not in without)
     squeeze = rng("squeeze")

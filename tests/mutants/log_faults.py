@@ -185,7 +185,9 @@ MEMBERS = (
                 "if False and not self.caught_up(",
             ),
         ),
-        seeds=80,
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="the coordinator orders it once the leader has reported the learner level: this is the second lock",
     ),
     Mutant(
         "the last live quorum is taken apart",

@@ -49,7 +49,7 @@ def lease_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
 def vote_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def give(standing: Standing, candidate: Any) -> None:
         standing.vote = candidate
-        standing._is_new = True
+        standing.is_new = True
 
     monkeypatch.setattr(Standing, "give", give)
     answer = Replica._on_vote_request

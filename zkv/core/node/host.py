@@ -22,13 +22,13 @@ from zkv.core.raft.messages import (
     VoteRequest,
 )
 from zkv.core.raft.ready import EntryId, Ready, Rng, Timing
-from zkv.core.raft.replica import Role
 from zkv.core.shard import records
 from zkv.core.shard.rows import Changes, Rows
 from zkv.ids import NodeId, ReplicaId
 
 __all__ = ["FIRST", "Address", "Effects", "Host", "Hosted", "LostState"]
 
+_MEMBERSHIP = int(EntryKind.MEMBERSHIP)
 _IDLE_MS = 1_000
 _SCAN_MS = 20  # how often all replicas are looked at for what is due, at most
 
@@ -100,7 +100,7 @@ class Host(Residents[M]):
         if hosted is None or hosted.frozen:
             self.unknown_messages += 1
             return
-        if isinstance(message, AppendRequest | VoteRequest):
+        if type(message) is AppendRequest or type(message) is VoteRequest:
             self._senders[message.sender] = sender
         self.touch(hosted).step(message)
 
@@ -110,19 +110,20 @@ class Host(Residents[M]):
         touched, self._touched = self._touched, []
         self._turn += 1
         for hosted in touched:
-            again = True
-            while again and not hosted.frozen and not hosted.gone:
-                ready = hosted.replica.ready()
-                again = self._settle(hosted, ready)
-                self.stirred = self.stirred or again
+            replica = hosted.replica
+            while not hosted.frozen and not hosted.gone and replica.has_ready():
+                ready = replica.ready()
                 if ready.snapshots:
                     wanted += [(hosted, member) for member in ready.snapshots]
-            replica = hosted.replica
-            standing = (replica.settled_term, replica.leader, replica.role is Role.LEADER)
+                if not self._settle(hosted, ready):
+                    break
+                self.stirred = True
+            standing = replica.standing
             if standing != hosted.standing:
                 hosted.standing = standing
                 self.stirred = True
-            self._scan_by(replica.next_deadline_ms())
+            if self._scan_at > self._scan_not_before:
+                self._scan_by(replica.next_deadline_ms())
         for machine in self._unfinished.values():
             machine.finish(self.effects.changes)
         self._unfinished.clear()
@@ -150,15 +151,18 @@ class Host(Residents[M]):
         """Put a message among this turn's. Who is not yet known as a member is known by having been heard from."""
         if not member.node:
             member = Member(member.replica, self._senders.get(member.replica, NodeId("")), 0)
-        self.effects.messages.setdefault((member.node, member.incarnation), []).append(message)
+        address = (member.node, member.incarnation)
+        messages = self.effects.messages.get(address)
+        if messages is None:
+            self.effects.messages[address] = [message]
+        else:
+            messages.append(message)
 
     def _settle(self, hosted: Hosted[M], ready: Ready) -> bool:
         """Do what the replica wants done. Returns whether more may be ready by that: its members have changed."""
         replica = hosted.replica
         if ready.entries or ready.hard_state:
-            item = LogItem(
-                replica.id, hard_state=ready.hard_state, entries=tuple(ready.entries), commit=replica.committed
-            )
+            item = LogItem(replica.id, None, ready.hard_state, tuple(ready.entries), replica.committed)
             self.pipeline.add(item, (replica.term, replica.last))
             self._grown = True
         for member, message in ready.messages:
@@ -170,11 +174,13 @@ class Host(Residents[M]):
             return False
         machine = hosted.machine
         assert machine is not None, "a learner got entries before its snapshot"
+        members_changed = False
         for entry in ready.committed:
             self._apply(hosted, entry, self.effects.changes)
+            members_changed = members_changed or entry.kind == _MEMBERSHIP
         self._unfinished[replica.id] = machine
         replica.applied_to(ready.committed[-1].index)
-        if not any(entry.kind == EntryKind.MEMBERSHIP for entry in ready.committed):
+        if not members_changed:
             return False
         if not _belongs(replica.id, machine.info.membership):
             self.destroy(hosted)

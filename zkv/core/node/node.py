@@ -41,6 +41,7 @@ from zkv.ids import NodeId, ReplicaId, ShardId
 
 MAP_ROW = b"m"
 _NOBODY = NodeId("")
+_RAFT = (AppendRequest, AppendReply, VoteRequest, VoteReply, TimeoutNow)
 _NOTE_MS = 100
 _ASK_MAP_MS = 500
 _WAITING_MS = 20
@@ -153,7 +154,7 @@ class Node:
             return
         self.links.heard(frame, self.host.now_ms)
         for message in frame.messages:
-            if isinstance(message, AppendRequest | AppendReply | VoteRequest | VoteReply | TimeoutNow):
+            if isinstance(message, _RAFT):
                 self.host.step(message, frame.sender)
             elif isinstance(message, Forward):
                 route = Route(frame.sender, message.origin)
@@ -306,8 +307,7 @@ class Node:
     def _take(self, group: Group, route: Route, *, pass_on: bool) -> None:
         shard_map = self.follower.map
         info = shard_map.shards.get(group.shard) if shard_map is not None else None
-        leading = info.leading() if info is not None else None
-        self.service.take(group, route, leading.node if leading else _NOBODY, info, pass_on=pass_on)
+        self.service.take(group, route, info, pass_on=pass_on)
 
     def _answers(self, effects: Effects) -> list[tuple[bytes, Message]]:
         answers, self.service.answers = self.service.answers, {}

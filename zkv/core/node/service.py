@@ -33,7 +33,7 @@ from zkv.core.shard.commands import (
     Written,
     level_fault,
 )
-from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.descriptor import ShardInfo, leader_of
 from zkv.core.shard.machine import ShardMachine
 from zkv.core.shard.rows import Changes
 from zkv.core.shard.sessions import BIRTH_BYTES
@@ -72,8 +72,8 @@ class Service:
 
     # Taking requests -----------------------------------------------------------------------------------------------
 
-    def take(self, group: Group, route: Route, leader: NodeId, news: ShardInfo | None, *, pass_on: bool) -> None:
-        """One group. `leader` ("" unknown) and `news` are what the map knows of its shard."""
+    def take(self, group: Group, route: Route, news: ShardInfo | None, *, pass_on: bool) -> None:
+        """One group. `news` is what the map knows of its shard."""
         hosted = self._host.hosted.get(group.shard)
         if hosted is not None and hosted.machine is not None:
             if hosted.replica.role is Role.LEADER:
@@ -85,10 +85,10 @@ class Service:
                 and self._read_stale(hosted, group, route)
             ):
                 return
-            news = self._described(hosted, hosted.machine)
-            leading = news.leading()
-            leader = leading.node if leading is not None else leader
-        self._pass_on(group, route, leader, news, pass_on=pass_on)
+            known, news = news, self._described(hosted, hosted.machine)
+            self._pass_on(group, route, leader_of(news) or leader_of(known), news, pass_on=pass_on)
+        else:
+            self._pass_on(group, route, leader_of(news), news, pass_on=pass_on)
 
     def refuse(self, group: Group, route: Route, reason: Reason, detail: str, *, retry_ms: int = 0) -> None:
         """Refuse before anything happened."""
@@ -127,7 +127,7 @@ class Service:
             detail = "the client's id is born too far ahead of the leader's time of day"
             self.refuse(group, route, Reason.UNAVAILABLE, detail, retry_ms=_UNBORN_MS)
             return
-        queue = self._queues.setdefault(hosted.shard, Queue())
+        queue = self._queue(hosted.shard)
         uncommitted = hosted.replica.uncommitted_bytes + queue.fresh_bytes
         if (
             uncommitted + size > limits.UNCOMMITTED_BYTES_PER_SHARD_MAX
@@ -154,8 +154,14 @@ class Service:
             wait = Refused(group.id, Reason.UNAVAILABLE, EFFECT_NONE, detail, retry_ms=_NOBODY_YET_MS)
             self._answer(route, wait)
             return
-        queue = self._queues.setdefault(hosted.shard, Queue())
+        queue = self._queue(hosted.shard)
         queue.reads.append(WaitingRead(route, group, self._host.now_ms + group.budget_ms, ticket))
+
+    def _queue(self, shard: ShardId) -> Queue:
+        queue = self._queues.get(shard)
+        if queue is None:
+            queue = self._queues[shard] = Queue()
+        return queue
 
     def _read_stale(self, hosted: Hosted[ShardMachine], group: ReadGroup | ScanGroup, route: Route) -> bool:
         if hosted.frozen:
@@ -218,11 +224,9 @@ class Service:
         """First thing in a turn, after the clock: reads whose round was answered, what is late, sessions to evict."""
         now_ms = self._host.now_ms
         self._sent_bytes.clear()
-        for shard, queue in list(self._queues.items()):
-            if not queue:
-                del self._queues[shard]
-                continue
-            hosted = self._host.hosted.get(shard)
+        hosts = self._host.hosted
+        for shard, queue in self._queues.items():
+            hosted = hosts.get(shard)
             if queue.reads:
                 self._settle_reads(hosted, queue)
             if queue.copies:
@@ -343,6 +347,7 @@ class Service:
         queue.proposed.clear()
 
     def _sweep(self) -> None:
+        self._queues = {shard: queue for shard, queue in self._queues.items() if queue}
         for queue in self._queues.values():
             writes, reads, copies = queue.expired(self._host.now_ms)
             for write in writes:
@@ -373,8 +378,13 @@ class Service:
         self._answer(write.route, answer)
 
     def _answer(self, route: Route, answer: Answer) -> None:
-        if route is not NOWHERE:
-            self.answers.setdefault(route, []).append(answer)
+        if route is NOWHERE:
+            return
+        answers = self.answers.get(route)
+        if answers is None:
+            self.answers[route] = [answer]
+        else:
+            answers.append(answer)
 
     def _described(self, hosted: Hosted[ShardMachine], machine: ShardMachine) -> ShardInfo:
         replica = hosted.replica

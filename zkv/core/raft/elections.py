@@ -24,12 +24,12 @@ class Role(Enum):
 class Standing:
     """Term and vote, and how far they are on disk. The term never falls; there is one vote in a term."""
 
-    __slots__ = ("_durable_term", "_handed_term", "_is_new", "term", "vote")
+    __slots__ = ("_durable_term", "_handed_term", "is_new", "term", "vote")
 
     def __init__(self, hard_state: HardState) -> None:
         self.term = hard_state.term
         self.vote = hard_state.vote
-        self._is_new = False
+        self.is_new = False
         self._handed_term = hard_state.term
         self._durable_term = hard_state.term
 
@@ -48,20 +48,20 @@ class Standing:
         assert term > self.term, f"the term would fall from {self.term} to {term}"
         self.term = term
         self.vote = NOBODY
-        self._is_new = True
+        self.is_new = True
 
     def give(self, candidate: ReplicaId) -> None:
         """Vote in the present term."""
         assert self.vote in (NOBODY, candidate), f"two votes in term {self.term}: {self.vote} and {candidate}"
         if self.vote != candidate:
             self.vote = candidate
-            self._is_new = True
+            self.is_new = True
 
     def to_write(self) -> HardState | None:
         """What to put on disk, once for each change."""
-        if not self._is_new:
+        if not self.is_new:
             return None
-        self._is_new = False
+        self.is_new = False
         self._handed_term = self.term
         return HardState(term=self.term, vote=self.vote)
 
@@ -122,10 +122,12 @@ class Patience:
         been a stop, but a clock that jumped: whom this replica heard before it, it goes on hearing (rule 9).
         """
         elapsed_ms = now_ms - self.now_ms
-        heard = self.hears_leader
-        self.now_ms = max(self.now_ms, now_ms)
         if elapsed_ms <= self._timing.election_ms_min // 2:
+            if elapsed_ms > 0:
+                self.now_ms = now_ms
             return False
+        heard = self.hears_leader
+        self.now_ms = now_ms
         if heard:
             self.heard_ms = self.now_ms
         self.deadline_ms = max(self.deadline_ms, self.now_ms + 2 * self._timing.heartbeat_ms)

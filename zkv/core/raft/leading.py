@@ -262,17 +262,21 @@ class Leadership:
 
     # Sending
 
+    def may_speak(self) -> bool:
+        """Whether `send` may have something to say."""
+        beat = self.beat
+        if beat.heartbeat or beat.tell or self.rounds.wanted or self.handover.target is not None:
+            return True
+        log = self._log
+        return bool([peer for peer in self.peers.values() if peer.may_send(log)])
+
     def send(self, out: Ready, now_ms: int) -> None:
         """Add to `out` what each peer must hear: entries, a heartbeat, the commit, a round that a read waits for."""
         beat = self.beat
         heartbeat, tell, asked = beat.heartbeat, beat.tell, self.rounds.wanted
-        spared = self._spared(now_ms)
-        if (
-            heartbeat
-            or tell
-            or asked
-            or any(peer.may_send(self._log) for peer in self.peers.values() if peer not in spared)
-        ):
+        spared = self._spared(now_ms) if self._anybody_full else ()
+        hungry = [peer for peer in self.peers.values() if peer not in spared and peer.may_send(self._log)]
+        if heartbeat or tell or asked or hungry:
             beat.heartbeat = beat.tell = False
             envelope = self._envelope(now_ms)
             for peer in self.peers.values():

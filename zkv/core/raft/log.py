@@ -16,6 +16,7 @@ from zkv.core.raft.ready import EntryId
 
 ENTRY_OVERHEAD_BYTES = 64  # what an entry costs beside its payload, in memory and on the wire, roughly
 
+_MEMBERSHIP = int(EntryKind.MEMBERSHIP)
 _term_of = attrgetter("term")
 
 
@@ -72,6 +73,12 @@ class Log:
         return self._reach(self.last.index) - self._reach(self.committed)
 
     @property
+    def has_work(self) -> bool:
+        """Whether `to_write` or `to_apply` has something."""
+        delivered = self._delivered
+        return self._unwritten <= self.last.index or (self.committed > delivered and self.persisted > delivered)
+
+    @property
     def all_done(self) -> bool:
         """Whether every entry is on disk, committed and applied."""
         return self.applied == self.last.index == self.persisted
@@ -113,7 +120,7 @@ class Log:
         for entry in entries:
             end += len(entry.payload) + ENTRY_OVERHEAD_BYTES
             self._ends.append(end)
-            if entry.kind == EntryKind.MEMBERSHIP and entry.index > self.applied:
+            if entry.kind == _MEMBERSHIP and entry.index > self.applied:
                 self.changes.append(entry.index)
         self._entries.extend(entries)
         self.last = EntryId(entries[-1].index, entries[-1].term)
@@ -125,6 +132,9 @@ class Log:
         repeated message therefore never shortens the log.
         """
         match = previous.index + len(entries)
+        if previous == self.last:
+            self.append(entries)
+            return match
         if previous.index < self.start.index:
             entries = entries[self.start.index - previous.index :]  # what is forgotten was committed, hence equal
         elif not self.holds(previous):
@@ -158,10 +168,11 @@ class Log:
 
     def to_write(self) -> list[Entry]:
         """Entries to put on disk, each once; they cancel all that is stored from the first of them on."""
-        if self._unwritten > self.last.index:
+        last = self.last.index
+        if self._unwritten > last:
             return []
-        entries = self.slice(self._unwritten - 1, self.last.index)
-        self._unwritten = self.last.index + 1
+        entries = self._entries[self._unwritten - 1 - self.start.index :]
+        self._unwritten = last + 1
         return entries
 
     def to_apply(self) -> list[Entry]:
@@ -234,7 +245,8 @@ class Log:
 
     def _reach(self, index: int) -> int:
         """Bytes of everything up to `index` (clamped to what is held), counted from where counting began."""
-        place = min(index, self.last.index) - self.start.index
+        last = self.last.index
+        place = (index if index < last else last) - self.start.index
         return self._ends[place - 1] if place > 0 else self._base
 
 
@@ -246,7 +258,7 @@ def well_formed(request: AppendRequest) -> bool:
         if entry.index != index or not term <= entry.term <= request.term:
             return False
         term = entry.term
-        if entry.kind == EntryKind.MEMBERSHIP:
+        if entry.kind == _MEMBERSHIP:
             try:
                 decode_membership(entry.payload)
             except ValueError:

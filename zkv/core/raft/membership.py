@@ -22,7 +22,10 @@ def decode_membership(payload: bytes) -> Membership:
 
 def find(membership: Membership, replica: ReplicaId) -> Member | None:
     """The voter or learner of that id."""
-    for member in (*membership.voters, *membership.learners):
+    for member in membership.voters:
+        if member.replica == replica:
+            return member
+    for member in membership.learners:
         if member.replica == replica:
             return member
     return None

@@ -52,8 +52,10 @@ class Progress:
 
     def accepted(self, match: int) -> None:
         """It holds everything up to `match`. Answers come late or twice: what it once held, it still holds."""
-        self.match = max(self.match, match)
-        self.next = max(self.next, self.match + 1)
+        if match > self.match:
+            self.match = match
+            if self.next <= match:
+                self.next = match + 1
 
     def flows(self) -> None:
         """Its log meets ours at `next` - 1: from now on, appends need not wait."""
@@ -80,9 +82,11 @@ class Progress:
     def may_send(self, log: Log) -> bool:
         """Whether an append may go now (in PROBE even an empty one, which asks where the logs meet)."""
         if self.phase is Phase.REPLICATE:
+            if self.next > log.last.index:
+                return False
+            in_flight = self.next - 1
             return (
-                self.next <= log.last.index
-                and log.bytes_between(self.match, self.next - 1) < limits.INFLIGHT_BYTES_PER_PEER_MAX
+                in_flight == self.match or log.bytes_between(self.match, in_flight) < limits.INFLIGHT_BYTES_PER_PEER_MAX
             )
         return self.phase is Phase.PROBE and not self.paused
 

@@ -1,5 +1,6 @@
 """What a replica wants done, and what it must be given: the contract between `Replica` and whoever owns it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -12,6 +13,9 @@ class EntryId(NamedTuple):
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which no id needs
     term: int
+
+
+BEGINNING = EntryId(0, 0)
 
 
 class Rng(Protocol):
@@ -44,10 +48,10 @@ class Ready:
     """What the owner must now do, in this order."""
 
     hard_state: HardState | None = None  # term and vote: to disk, with the entries, in one flush
-    entries: list[Entry] = field(default_factory=list)  # to disk; cancel all stored from [0].index on
+    entries: Sequence[Entry] = ()  # to disk; cancel all stored from [0].index on
     messages: list[tuple[Member, RaftMessage]] = field(default_factory=list)  # to peers at once (rule 7)
     promises: list[tuple[Member, RaftMessage]] = field(default_factory=list)  # to peers, after that flush (rule 7)
-    committed: list[Entry] = field(default_factory=list)  # to the state machine, in order, each once
+    committed: Sequence[Entry] = ()  # to the state machine, in order, each once
     snapshots: list[Member] = field(default_factory=list)  # peers that need a snapshot; each named once per need
 
     def __bool__(self) -> bool:

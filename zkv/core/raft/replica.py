@@ -24,7 +24,7 @@ from zkv.core.raft.messages import (
 )
 from zkv.core.raft.progress import Phase
 from zkv.core.raft.reads import ReadState, ReadTicket
-from zkv.core.raft.ready import EntryId, Ready
+from zkv.core.raft.ready import BEGINNING, EntryId, Ready
 from zkv.core.raft.sending import Name
 from zkv.core.raft.state import ReplicaState, voter_ids
 from zkv.ids import NodeId, ReplicaId
@@ -199,7 +199,7 @@ class Replica(ReplicaState):
     def _on_append_request(self, request: AppendRequest) -> bool:
         if request.term < self.term:
             # An old leader learns that it is one. Round and match 0: this answers nothing that a leader counts.
-            self._answer(request, accepted=False, match=0, hint=EntryId(0, 0), round_=0)
+            self._answer(request, accepted=False, match=0, hint=BEGINNING, round_=0)
             return False
         if not well_formed(request) or (request.term == self.term and self._leading is not None):
             return False
@@ -219,7 +219,7 @@ class Replica(ReplicaState):
             match = min(match, log.persisted)  # a heartbeat is answered at once, for what is on disk by now
         match = max(match, min(log.committed, log.persisted))  # what is committed equals every later leader's log
         self._asleep = request.rest and request.previous_index == log.last.index and log.all_done
-        self._answer(request, accepted=True, match=match, hint=EntryId(0, 0), round_=request.round)
+        self._answer(request, accepted=True, match=match, hint=BEGINNING, round_=request.round)
         return True
 
     def _answer(self, request: AppendRequest, *, accepted: bool, match: int, hint: EntryId, round_: int) -> None:
@@ -240,7 +240,8 @@ class Replica(ReplicaState):
         leading = self._leading
         if leading is None or reply.term != self.term or not leading.on_reply(reply, self._patience.now_ms):
             return False
-        self._advance_commit(leading)
+        if reply.match > self._log.committed:
+            self._advance_commit(leading)
         return True
 
     def _on_vote_request(self, request: VoteRequest) -> bool:

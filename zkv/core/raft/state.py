@@ -81,6 +81,13 @@ class ReplicaState:
         return self.term if self.leader != NOBODY else self._standing.durable_term
 
     @property
+    def standing(self) -> tuple[int, ReplicaId, bool]:
+        """Settled term, leader, and whether it leads: what its owner looks at after each turn."""
+        leader = self.leader
+        term = self._standing.term if leader != NOBODY else self._standing.durable_term
+        return (term, leader, self._leading is not None)
+
+    @property
     def hard_state(self) -> HardState:
         """Term and vote, as a checkpoint of the log must keep them."""
         return HardState(self._standing.term, self._standing.vote)
@@ -129,6 +136,13 @@ class ReplicaState:
     def has_learners(self) -> bool:
         """Whether somebody in the group is catching up."""
         return bool(self.membership.learners)
+
+    def has_ready(self) -> bool:
+        """Whether `ready` may have something to say. A busy leader is asked in many turns in which it has not."""
+        out = self._out
+        if out.messages or out.promises or out.snapshots or self._standing.is_new or self._log.has_work:
+            return True
+        return self._leading is not None and self._leading.may_speak()
 
     # Reads
 
@@ -189,8 +203,10 @@ class ReplicaState:
         leading = self._leading
         if leading is None:
             return ()
-        voters = (member.replica for member in self.membership.voters)
-        return tuple(replica for replica in voters if self._held_by(leading, replica) >= index)
+        own, peers = self.id, leading.peers
+        held = self._log.persisted
+        voters = [member.replica for member in self.membership.voters]
+        return tuple([one for one in voters if (held if one == own else peers[one].match) >= index])
 
     def quorum_without(self, member: ReplicaId, kept: int = 0) -> bool:
         """Leader: whether without `member` a quorum, and `kept`, of voters that answer and have caught up remain."""

@@ -4,7 +4,7 @@ from enum import IntEnum
 
 from zkv.core.message import Message
 from zkv.core.raft.messages import Member, Membership
-from zkv.ids import ReplicaId, ShardId, TableId
+from zkv.ids import NodeId, ReplicaId, ShardId, TableId
 
 
 class ShardState(IntEnum):
@@ -44,3 +44,9 @@ class ShardInfo(Message, frozen=True, gc=False):
             if member.replica == self.leader:
                 return member
         return None
+
+
+def leader_of(info: ShardInfo | None) -> NodeId:
+    """The node that the shard's leader lives on; "" if that is not known."""
+    leading = info.leading() if info is not None else None
+    return leading.node if leading is not None else NodeId("")

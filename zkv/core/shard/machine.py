@@ -52,6 +52,7 @@ Partition = Callable[[bytes], bytes]  # user key -> partition key of the shard's
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _INTEGER_BYTES_MAX = 20
+_BATCH = int(EntryKind.BATCH)
 _membership = msgspec.msgpack.Decoder(Membership)
 _evict = msgspec.msgpack.Decoder(Evict)
 
@@ -65,7 +66,8 @@ class ShardMachine:
     def __init__(
         self, replica: ReplicaId, descriptor: records.Descriptor, rows: Rows, partition: Partition, user: Partition
     ) -> None:
-        applied = rows.get(numbered_key(b"a", replica))
+        self._applied_key = numbered_key(b"a", replica)
+        applied = rows.get(self._applied_key)
         state = records.decode_applied(applied) if applied else records.Applied(0, 0, 0, b"\0" * 6)
         self.replica = replica
         self.info: ShardInfo = descriptor.info
@@ -89,10 +91,12 @@ class ShardMachine:
         """
         assert entry.index == self.applied.index + 1, f"entry {entry.index} after {self.applied}"
         outcomes: list[list[Result] | Refused] = []
+        if entry.kind == _BATCH:
+            for group in records.decode_batch(entry.payload) if groups is None else groups:
+                outcomes.append(self._apply_group(group, changes))
+            self.applied = EntryId(entry.index, entry.term)
+            return outcomes
         match EntryKind(entry.kind):
-            case EntryKind.BATCH:
-                for group in records.decode_batch(entry.payload) if groups is None else groups:
-                    outcomes.append(self._apply_group(group, changes))
             case EntryKind.MEMBERSHIP:
                 self.info = msgspec.structs.replace(self.info, membership=_membership.decode(entry.payload))
                 self._described = True
@@ -115,9 +119,8 @@ class ShardMachine:
         if self._described:
             changes[numbered_key(b"d", self.replica)] = records.encode(records.Descriptor(self.info, self.space))
             self._described = False
-        changes[numbered_key(b"a", self.replica)] = records.encode(
-            records.Applied(self.applied.index, self.applied.term, self.counter, self.sessions.floor)
-        )
+        index, term = self.applied
+        changes[self._applied_key] = records.encode(records.Applied(index, term, self.counter, self.sessions.floor))
 
     def read(self, keys: tuple[bytes, ...]) -> list[bytes | None] | None:
         """The stored rows under these user keys, as of the last finished turn; None: some key is outside the range."""
@@ -159,7 +162,7 @@ class ShardMachine:
             if key < start or (end and key >= end):
                 return -1
             size += len(key)
-            if isinstance(operation, Put | PutIf):
+            if type(operation) is Put or type(operation) is PutIf:
                 size += len(operation.value)
         return size
 

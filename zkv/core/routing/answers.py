@@ -70,7 +70,7 @@ class Answering:
         shard = attempt.info.shard
         if type(answer) is Written and attempt.kind == WRITE:
             results: tuple[object, ...] = answer.results
-            proof = Proof(shard, node, answer.holders, answer.committed)
+            proof = Proof(shard, node, answer.holders, answer.committed, -1)
         elif type(answer) is Values and attempt.kind == READ:
             results = answer.rows
             proof = Proof(shard, node, stale_ms=answer.stale_ms)
@@ -79,7 +79,7 @@ class Answering:
             proof = Proof(shard, node, stale_ms=answer.stale_ms)
         else:
             return False
-        if sum([count for _, count in attempt.spans]) != len(results):
+        if attempt.count != len(results):
             return False
         self._ledger.answered(attempt, results, proof)
         return True

@@ -44,7 +44,11 @@ class Dispatch:
         if not (lane.again or lane.fresh or lane.reads):
             return
         reads, lane.reads = lane.reads, []
-        groups = lane.cut_again() + lane.cut_fresh(self._sessions.current, now_ms) + lane.cut_reads(reads)
+        groups = lane.cut_again() if lane.again else []
+        if lane.fresh:
+            groups += lane.cut_fresh(self._sessions.current, now_ms)
+        if reads:
+            groups += lane.cut_reads(reads)
         self._send(lane, groups, now_ms, anywhere=False)
 
     def _send(self, lane: Lane, groups: list[list[Part]], now_ms: int, *, anywhere: bool) -> None:
@@ -60,13 +64,19 @@ class Dispatch:
         for parts in groups:
             attempt = self._flights.make(parts[0].request.kind, lane.info, parts, target)
             group = self._group(attempt, parts, now_ms)
-            lost = max([part.lost for part in parts])
+            if len(parts) == 1:
+                lost, size = parts[0].lost, parts[0].size
+            else:
+                lost, size = max([part.lost for part in parts]), sum([part.size for part in parts])
             self._flights.launch(attempt, now_ms, attempt_ms(usual_ms, lost))
-            self._outbox.ask(target, group, sum([part.size for part in parts]) + _GROUP_BYTES)
+            self._outbox.ask(target, group, size + _GROUP_BYTES)
 
     def _group(self, attempt: Attempt, parts: list[Part], now_ms: int) -> Group:
         info, first = attempt.info, parts[0]
-        left_ms = max([part.request.deadline_ms for part in parts]) - now_ms
+        if len(parts) == 1:
+            left_ms = first.request.deadline_ms - now_ms
+        else:
+            left_ms = max([part.request.deadline_ms for part in parts]) - now_ms
         budget_ms = min(max(left_ms, 0), limits.DEADLINE_MS_MAX)
         if attempt.kind == WRITE:
             assert first.run is not None, "a write is sent under its number"

@@ -89,24 +89,23 @@ class Lane:
     def cut_reads(self, parts: list[Part]) -> list[list[Part]]:
         """Groups of reads, by level; each page of a scan is alone."""
         groups: list[list[Part]] = []
-        last = None  # (kind, level) that may join the last group
+        group: list[Part] = []
+        level = -1  # of what may join the last group; -1: nothing may
         count = 0
         for part in parts:
             if part.done:
                 continue
-            kind = (part.request.kind, part.request.level)
-            if (
-                kind == last
-                and kind[0] != SCAN
-                and not part.alone
-                and count + len(part.items) <= limits.BATCH_OPERATIONS_MAX
-            ):
-                groups[-1].append(part)
-            else:
-                groups.append([part])
-                count = 0
-            count += len(part.items)
-            last = None if part.alone else kind
+            request = part.request
+            more = len(part.items)
+            count += more
+            alone = part.alone or request.kind == SCAN
+            if request.level == level and count <= limits.BATCH_OPERATIONS_MAX and not alone:
+                group.append(part)
+                continue
+            group = [part]
+            groups.append(group)
+            count = more
+            level = -1 if alone else request.level
         return groups
 
     def _fill(self, room: int, now_ms: int) -> tuple[list[Part], int]:

@@ -130,7 +130,10 @@ def put(
     w: Level = "majority",
 ) -> KeyRequest[int]:
     """Store `value`; the result is the new version. A condition that does not hold: ConditionFailed."""
-    key, value = key_bytes(key), value_bytes(value)
+    if type(key) is not bytes or not 0 < len(key) <= limits.KEY_BYTES_MAX:
+        key = key_bytes(key)
+    if type(value) is not bytes or len(value) > limits.VALUE_BYTES_MAX:
+        value = value_bytes(value)
     size = len(key) + len(value) + OPERATION_BYTES
     if if_version is None and not if_absent:
         return KeyRequest(WRITE, table, copies_of(w), (Put(key, value),), _version, size)
@@ -159,8 +162,10 @@ def increment(key: Bytes, by: int = 1, *, table: str = "default", w: Level = "ma
 
 def get(key: Bytes, *, table: str = "default", r: str = "linearizable") -> KeyRequest[bytes | None]:
     """The value, or None."""
-    key = key_bytes(key)
-    return KeyRequest(READ, table, read_level(r), (key,), _value, len(key) + OPERATION_BYTES)
+    if type(key) is not bytes or not 0 < len(key) <= limits.KEY_BYTES_MAX:
+        key = key_bytes(key)
+    level = LINEARIZABLE if r == "linearizable" else read_level(r)
+    return KeyRequest(READ, table, level, (key,), _value, len(key) + OPERATION_BYTES)
 
 
 def get_entry(key: Bytes, *, table: str = "default", r: str = "linearizable") -> KeyRequest[Entry | None]:

@@ -26,7 +26,9 @@ class Outbox:
 
     def ask(self, target: Target, group: Group, size: int) -> None:
         """A group of about `size` bytes, in the next frame that has room for it."""
-        groups = self._groups.setdefault(target, [])
+        groups = self._groups.get(target)
+        if groups is None:
+            groups = self._groups[target] = []
         filled = self._sizes.get(target, 0)
         if groups and (filled + size > _FRAME_BYTES or len(groups) == limits.FRAME_GROUPS_MAX):
             self._full.append((target, groups))

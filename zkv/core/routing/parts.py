@@ -80,12 +80,23 @@ class Part:
 
 
 class Attempt:
-    """One group on its way. `spans` are (part, number of items) in the group's order.
+    """One group on its way. `spans` are (part, number of items) in the group's order, `count` is of all items.
 
     `superseded`: its parts were sent again meanwhile; a late answer still counts, its silence does not.
     """
 
-    __slots__ = ("address", "due_ms", "forwarded", "id", "info", "kind", "sent_ms", "spans", "superseded", "timeout_ms")
+    __slots__ = (
+        "address",
+        "count",
+        "forwarded",
+        "id",
+        "info",
+        "kind",
+        "sent_ms",
+        "spans",
+        "superseded",
+        "timeout_ms",
+    )
 
     def __init__(self, number: int, kind: int, address: str, info: ShardInfo, parts: list[Part]) -> None:
         self.id = number
@@ -93,11 +104,11 @@ class Attempt:
         self.address = address
         self.info = info
         self.spans = [(part, len(part.items)) for part in parts]
+        self.count = sum([count for _, count in self.spans]) if len(parts) > 1 else self.spans[0][1]
         self.superseded = False
         self.forwarded = False
         self.sent_ms = 0
         self.timeout_ms = 0
-        self.due_ms = 0
 
     def live_parts(self) -> list[Part]:
         """The parts that still wait and are what they were when this was sent."""

@@ -29,10 +29,11 @@ class Target(NamedTuple):
 class Peer:
     """One address. `away_since`: when it was last known to answer, while it does not; None: it does."""
 
-    __slots__ = ("address", "away_since", "connected", "fault", "node", "role", "usual_ms")
+    __slots__ = ("address", "away_since", "connected", "fault", "node", "role", "straight", "usual_ms")
 
     def __init__(self, address: str, now_ms: int) -> None:
         self.address = address
+        self.straight = Target(address, False)
         self.connected = False
         self.away_since: int | None = now_ms
         self.fault = ""  # why it can never be used: another cluster, another protocol
@@ -123,7 +124,7 @@ class Peers:
         leader = info.leading()
         leading = self._peer_of(leader.node, nodes) if leader is not None else None
         if leading is not None and leading.usable and not anywhere:
-            return Target(leading.address, False)
+            return leading.straight
         self._turns += 1
         others = [self._peer_of(member.node, nodes) for member in info.membership.voters]
         usable = [peer for peer in others if peer is not None and peer.usable]

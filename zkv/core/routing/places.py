@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Final
 
 from zkv.core.cluster.mapstate import ShardMap
-from zkv.core.cluster.partition import partition_of
+from zkv.core.cluster.partition import partition_key, partition_of
 from zkv.core.cluster.shardmap import TableInfo
 from zkv.core.routing.atlas import Atlas
 from zkv.core.routing.lanes import Lane
@@ -43,15 +43,15 @@ class Places:
         request = part.request
         if request.deadline_ms < self.sweep_at:
             self.sweep_at = request.deadline_ms
-        shard_map = self._atlas.map
+        shard_map = self._atlas.follower.map
         table = shard_map.named.get(request.table) if shard_map is not None else None
         if shard_map is None or table is None:
             self.unplaced.append((part, self._atlas.need(now_ms) if shard_map is not None else 0))
         elif request.kind == SCAN:
             self._place_scan(part, shard_map, table)
         elif len(part.items) == 1:
-            key = partition_of(table.partitioner)(key_of(part.items[0]))
-            self._enter(part, shard_map.locate(table.table, key))
+            key = key_of(part.items[0])
+            self._enter(part, shard_map.locate(table.table, partition_key(table.partitioner, key)))
         else:
             self._scatter(part, shard_map, table)
 

@@ -66,11 +66,11 @@ class Router:
         if not isinstance(request, KeyRequest):
             assert isinstance(request, AdminRequest)
             self._desk.submit(request, now_ms)
-        elif not request.items:
-            self._ledger.hand_back(token, {})
-        else:
+        elif request.items:
             request.submitted_ms = now_ms
             self._places.place(Part(request, request.items, request.size), now_ms)
+        else:
+            self._ledger.hand_back(token, {})
 
     @property
     def awaited(self) -> int:

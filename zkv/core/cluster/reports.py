@@ -6,6 +6,7 @@ from msgspec import structs
 
 from zkv.core.cluster.mapstate import ShardMap, report_order
 from zkv.core.cluster.messages import ShardReport
+from zkv.core.cluster.shardmap import NodeState
 from zkv.core.raft.membership import find
 from zkv.core.raft.messages import Member
 from zkv.core.shard.descriptor import ShardInfo, ShardState
@@ -98,14 +99,16 @@ class Reports:
                     yield node, report
 
     def outcasts(self, shard_map: ShardMap) -> Iterator[tuple[Member, ShardInfo]]:
-        """Replicas that are members no more and have not heard of it: their groups are to tell them (rule 22)."""
+        """Replicas on nodes that are up, and members no more without knowing it: their groups tell them (rule 22)."""
         for node, reports in self.held.items():
             info = shard_map.nodes.get(node)
-            for report in reports.values() if info is not None else ():
+            if info is None or info.state != NodeState.UP:
+                continue
+            for report in reports.values():
                 shard = shard_map.shards.get(report.info.shard)
                 if shard is None or shard.state != ShardState.ACTIVE or find(shard.membership, report.replica):
                     continue
-                if info is not None and report.info.membership.version < shard.membership.version:
+                if report.info.membership.version < shard.membership.version:
                     yield Member(report.replica, node, info.incarnation), shard
 
     def _note_leading(self, report: ShardReport) -> None:

@@ -68,8 +68,9 @@ MOVES = (
                 "    is_spent = False\n",
             ),
         ),
-        elastic=True,
-        seeds=400,
+        seeds=0,
+        tests=(_UPKEEP_TESTS,),
+        why="an order to remove it must overtake the one that the plan came to want it by",
     ),
     Mutant(
         "a learner that no plan wants stays",
@@ -97,8 +98,9 @@ MOVES = (
                 "        return []",
             ),
         ),
-        elastic=True,
-        seeds=160,
+        seeds=0,
+        tests=("tests/core/node/test_replicas_that_go.py",),
+        why="the word of its removal must be lost, and the coordinator have no more use for its node",
     ),
     Mutant(
         "a node is given up as soon as it is silent",

@@ -371,6 +371,19 @@ def test_a_late_order_leaves_no_learner_behind() -> None:
     town.run_until(lambda: settled(town), ms=10_000)
 
 
+def test_a_replica_that_a_late_order_has_removed_is_never_asked_for_again() -> None:
+    town = serving(*FOUR)
+    town.on_order = never("promote")
+    change(town, "drain", "n2")
+    town.run_until(lambda: any(plan.joined for plan in town.state.operators.values()))
+    plan = next(plan for plan in town.state.operators.values() if plan.joined)
+    version = town.groups[plan.shard].info.membership.version
+    town.groups[plan.shard].change(m.ChangeMember(plan.shard, version, "remove", plan.fresh))
+    town.on_order = lambda node, message: True
+    town.run_until(lambda: settled(town) and held(town)["n2"] == 0, ms=60_000)
+    assert plan.fresh.replica not in [replica for _, replica in members(town)]
+
+
 # Plans ---------------------------------------------------------------------------------------------------------------
 
 

@@ -41,6 +41,21 @@ MOVES = (
         elastic=True,
     ),
     Mutant(
+        "a removed replica goes before the others know that it is removed",
+        "22",
+        "who counts by the members before finds no majority if another replica is lost",
+        (
+            Edit(
+                "zkv/core/cluster/reports.py",
+                "if report.info.membership.version <= shard.membership.version and self._is_known(shard):",
+                "if report.info.membership.version <= shard.membership.version:",
+            ),
+        ),
+        seeds=0,
+        tests=(_UPKEEP_TESTS,),
+        why="a leader must lose its disk before any other has heard of the removal that it has committed",
+    ),
+    Mutant(
         "a plan turned back too late removes what has taken the old one's place",
         "22",
         "a shard goes on with one voter fewer, or asks for a replica that has deleted itself",

@@ -17,7 +17,7 @@ node n2 drain, node n2 replace n5                an operator drains, undrains, r
 plan n2 drain                    what that would move
 tune grace 5000 moves 1          how the cluster changes by itself: grace, moves, balance (0 or 1)
 cancel 3                         an operator takes plan 3 back
-join n4, aloof n4                a node joins; a node does not hear it when its replicas are removed
+join n4                          a node joins
 kill n1, restart n1, wipe n1     a process dies, comes back, comes back with an empty folder
 coordinator                      the coordinator restarts on what its disk holds
 term 3 5                         shard 3's group elects its leader again, in term 5
@@ -154,9 +154,6 @@ class Script:
 
     def _do_join(self, name: str) -> None:
         self._town.join(name)
-
-    def _do_aloof(self, name: str) -> None:
-        self._town.aloof.add(name)
 
     def _do_kill(self, name: str) -> None:
         self._town.kill(name)

@@ -352,6 +352,8 @@ def _item(item: LogItem) -> str:
     if item.hard_state is not None:
         parts.append(f"term {item.hard_state.term} vote {item.hard_state.vote}")
     parts += [_entry(entry) for entry in item.entries]
+    if len(parts) == 1:
+        parts.append(f"committed up to {item.commit}")
     return " ".join(parts)
 
 

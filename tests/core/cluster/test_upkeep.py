@@ -341,13 +341,25 @@ def test_a_drain_survives_a_coordinator_that_dies_at_any_moment(stop_after: int)
     assert replicas(town) == members(town)
 
 
-def test_a_replica_that_did_not_hear_of_its_removal_is_told_by_its_group() -> None:
+def test_a_removed_replica_goes_by_the_word_of_its_group() -> None:
     town = serving(*FOUR)
-    town.aloof.add("n2")
     change(town, "drain", "n2")
     town.run_until(lambda: settled(town) and held(town)["n2"] == 0, ms=60_000)
     town.run_until(lambda: not town.nodes["n2"].replicas, ms=5_000)
     assert any(isinstance(order, m.DismissReplica) for _, order in town.sent)
+
+
+def test_a_removed_replica_stays_until_a_majority_of_the_others_knows_of_its_removal() -> None:
+    """Who does not know counts by it still, and may need its word to be elected when another is lost."""
+    town = serving(*FOUR)
+    town.silent = {"n1", "n3", "n4"}
+    change(town, "drain", "n2")
+    town.run_until(lambda: settled(town) and held(town)["n2"] == 0, ms=60_000)
+    town.run(2_000)
+    assert not any(isinstance(order, m.DismissReplica) for _, order in town.sent)
+    assert town.nodes["n2"].replicas
+    town.silent.clear()
+    town.run_until(lambda: not town.nodes["n2"].replicas, ms=2_000)
 
 
 def test_a_late_order_leaves_no_learner_behind() -> None:

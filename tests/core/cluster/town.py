@@ -97,7 +97,7 @@ class Town:
         self.events: list[str] = []
         self.on_order: Callable[[FakeNode, Message], bool] = lambda node, order: True
         self.electing = True
-        self.aloof: set[str] = set()  # nodes that do not hear it when their replicas are removed
+        self.silent: set[str] = set()  # nodes whose followers have not applied any change of members
         self._incarnation = 1000
         self.start_coordinator()
         for name in names:
@@ -219,8 +219,10 @@ class Town:
     def _report(self, node: FakeNode, replica: ReplicaId) -> m.ShardReport:
         info = self.groups[node.replicas[replica]].info
         if replica not in {member.replica for member in self.members_of(info.shard)}:
-            past = msgspec.structs.replace(info.membership, version=info.membership.version - 1)
-            info = msgspec.structs.replace(info, membership=past, leader=ReplicaId(0))
+            info = msgspec.structs.replace(info, leader=ReplicaId(0))  # it has applied its removal, and waits
+        elif node.name in self.silent and replica in {own.replica for own in info.membership.voters}:
+            old = msgspec.structs.replace(info.membership, version=0)
+            info = info if info.leader == replica else msgspec.structs.replace(info, membership=old)
         return m.ShardReport(replica, info, info.leader == replica, applied=1, rows=-1, bytes=-1)
 
     def _commit(self) -> None:
@@ -269,7 +271,6 @@ class Town:
             case m.ChangeMember():
                 self.groups[message.shard].change(message, self.is_alive)
                 self._bring(message.shard)
-                self._take_away(message.shard)
             case m.DismissReplica() if message.member not in self.members_of(message.shard):
                 self._dismiss(self.nodes[message.member.node], message.member.replica, message.shard)
             case m.TransferLeader():
@@ -279,14 +280,6 @@ class Town:
     def members_of(self, shard: ShardId) -> tuple[Member, ...]:
         membership = self.groups[shard].info.membership
         return (*membership.voters, *membership.learners)
-
-    def _take_away(self, shard: ShardId) -> None:
-        """Who is a member no more deletes its replica, if it hears of it."""
-        members = {member.replica for member in self.members_of(shard)}
-        for node in self.nodes.values():
-            gone = [replica for replica, own in node.replicas.items() if own == shard and replica not in members]
-            for replica in gone if node.alive and node.name not in self.aloof else ():
-                self._delete(node, replica)
 
     def _dismiss(self, node: FakeNode, replica: ReplicaId, shard: ShardId) -> None:
         """By the word of its group: what is there goes, and what is not there is said to be gone."""

@@ -233,7 +233,7 @@ def test_after_a_restore_the_log_begins_behind_it_and_the_answer_tells_how_far_i
     assert [(body.accepted, body.match) for body in bodies(one.ready().messages)] == [(True, 40)]
 
 
-def test_a_removed_replica_takes_no_more_part() -> None:
+def test_a_removed_replica_never_campaigns_but_answers_who_has_not_heard_of_it() -> None:
     gone = Entry(1, 1, EntryKind.MEMBERSHIP, encode_membership(group(2, 3, version=2)))
     one = replica()
     one.step(append(entries=(gone,), commit=1))
@@ -241,9 +241,11 @@ def test_a_removed_replica_takes_no_more_part() -> None:
     one.ready()
     one.applied_to(1)
     assert one.removed
-    one.step(append(EntryId(1, 1), term=2))
-    one.step(vote(2, 5, EntryId(9, 4), ordered=True))
     for _ in range(20):
         one.tick(one.next_deadline_ms())
     assert (one.term, one.role) == (1, Role.FOLLOWER)
     assert not one.ready()
+    one.step(vote(2, 5, EntryId(9, 4), ordered=True))
+    assert [body.granted for body in bodies(one.ready().promises)] == [True]
+    one.step(append(EntryId(1, 1), term=5))
+    assert one.term == 5

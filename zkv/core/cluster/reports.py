@@ -9,6 +9,7 @@ from zkv.core.cluster.messages import ShardReport
 from zkv.core.cluster.shardmap import NodeState
 from zkv.core.raft.membership import find
 from zkv.core.raft.messages import Member
+from zkv.core.raft.quorum import majority
 from zkv.core.shard.descriptor import ShardInfo, ShardState
 from zkv.ids import NodeId, ReplicaId, ShardId
 
@@ -99,7 +100,11 @@ class Reports:
                     yield node, report
 
     def outcasts(self, shard_map: ShardMap) -> Iterator[tuple[Member, ShardInfo]]:
-        """Replicas on nodes that are up, and members no more without knowing it: their groups tell them (rule 22)."""
+        """Replicas on nodes that are up, and members no more: their groups tell them to go (rule 22).
+
+        Not before a majority of the members has applied the removal: until then somebody may need their word to be
+        elected, for whoever has not applied it counts by the members before.
+        """
         for node, reports in self.held.items():
             info = shard_map.nodes.get(node)
             if info is None or info.state != NodeState.UP:
@@ -108,8 +113,16 @@ class Reports:
                 shard = shard_map.shards.get(report.info.shard)
                 if shard is None or shard.state != ShardState.ACTIVE or find(shard.membership, report.replica):
                     continue
-                if report.info.membership.version < shard.membership.version:
+                if report.info.membership.version <= shard.membership.version and self._is_known(shard):
                     yield Member(report.replica, node, info.incarnation), shard
+
+    def _is_known(self, shard: ShardInfo) -> bool:
+        """Whether a majority of the shard's voters has reported the members that the map shows."""
+        reports = (self.held.get(voter.node, {}).get(voter.replica) for voter in shard.membership.voters)
+        known = sum(
+            report is not None and report.info.membership.version >= shard.membership.version for report in reports
+        )
+        return known >= majority(len(shard.membership.voters))
 
     def _note_leading(self, report: ShardReport) -> None:
         last = self.leading.get(report.info.shard)

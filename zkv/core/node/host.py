@@ -17,7 +17,6 @@ from zkv.core.raft.messages import (
     LogBatch,
     LogItem,
     Member,
-    Membership,
     RaftMessage,
     VoteRequest,
 )
@@ -182,8 +181,8 @@ class Host(Residents[M]):
         replica.applied_to(ready.committed[-1].index)
         if not members_changed:
             return False
-        if not _belongs(replica.id, machine.info.membership):
-            self.destroy(hosted)
+        # A restart must know these members: who was removed is deleted once enough of the others do.
+        self.pipeline.add(LogItem(replica.id, commit=replica.committed))
         return True
 
     def _shorten_tails(self) -> None:
@@ -227,7 +226,3 @@ class Host(Residents[M]):
                 )
             )
         return LogBatch(tuple(items))
-
-
-def _belongs(replica: ReplicaId, membership: Membership) -> bool:
-    return any(member.replica == replica for member in (*membership.voters, *membership.learners))

@@ -72,7 +72,10 @@ def dismissed(host: ShardHost, registration: Registration, word: Dismissed) -> s
         if host.settled(word.target):
             registration.dropped(word.shard, word.target)
         return ""
-    if hosted.shard != word.shard or hosted.frozen or hosted.replica.membership.version >= word.version:
+    members = hosted.replica.membership
+    if hosted.shard != word.shard or hosted.frozen or members.version > word.version:
+        return ""
+    if members.version == word.version and find(members, word.target) is not None:
         return ""
     host.destroy(hosted)
     return f"shard {word.shard}: replica {word.target} is no member any more, and is deleted"

@@ -63,7 +63,7 @@ class Replica(ReplicaState):
 
     def step(self, message: RaftMessage) -> None:
         """Take one message. What no longer fits is dropped and counted."""
-        if message.shard != self.shard or message.target != self.id or message.sender == self.id or self.removed:
+        if message.shard != self.shard or message.target != self.id or message.sender == self.id:
             self.dropped += 1
             return
         if not isinstance(message, AppendReply) and not (isinstance(message, AppendRequest) and message.rest):
@@ -378,6 +378,7 @@ class Replica(ReplicaState):
         assert membership.version > self.membership.version, f"{membership} follows {self.membership}"
         self.membership = membership
         self._voters = voter_ids(membership)
+        # Removed, it still answers until it is deleted: who has not applied that counts by it, and may need its word.
         self.removed = find(membership, self.id) is None
         leading = self._leading
         if leading is not None and self.id in self._voters:

@@ -374,11 +374,10 @@ class Replica(ReplicaState):
             leading.beat.commit_moved(self._patience.now_ms)
 
     def _use(self, membership: Membership) -> None:
-        """A membership takes effect."""
+        """A membership takes effect. Who is removed answers on: who has not applied that may need its word."""
         assert membership.version > self.membership.version, f"{membership} follows {self.membership}"
         self.membership = membership
         self._voters = voter_ids(membership)
-        # Removed, it still answers until it is deleted: who has not applied that counts by it, and may need its word.
         self.removed = find(membership, self.id) is None
         leading = self._leading
         if leading is not None and self.id in self._voters:

@@ -3,12 +3,16 @@
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from tests.core.cluster.town import Town
 from zkv.core.cluster import messages as m
+from zkv.core.cluster import moves, upkeep
+from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.operators import Cause
 from zkv.core.cluster.shardmap import NodeDuty
+from zkv.core.cluster.standing import Standing
 from zkv.core.message import Message
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import NodeId
@@ -448,3 +452,31 @@ def test_replicas_move_apart_when_zones_are_told() -> None:
         return all(len({zones[own.node] for own in info.membership.voters}) == 3 for info in town.map.shards)
 
     town.run_until(lambda: apart() and settled(town), ms=90_000)
+
+
+# What it costs --------------------------------------------------------------------------------------------------------
+
+
+def test_where_only_leaders_change_nothing_is_reckoned_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    town = serving(*FOUR)
+    reckoned: list[bool] = []
+
+    def counts(draft: Draft, standing: Standing, *, even: bool) -> list[moves.Move]:
+        reckoned.append(even)
+        return moves.wanted_moves(draft, standing, even=even)
+
+    monkeypatch.setattr(upkeep, "wanted_moves", counts)
+    for group in list(town.groups.values()):
+        heir = next(own for own in group.info.membership.voters if own.replica != group.info.leader)
+        group.info = msgspec.structs.replace(group.info, leader=heir.replica, term=group.info.term + 1)
+        town.run(200)
+    assert reckoned == []
+    change(town, "drain", "n2")
+    assert reckoned
+
+
+def test_in_a_large_cluster_all_is_reckoned_only_now_and_then_and_still_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "PAUSE_SHARDS", 4)  # twelve shards: every 1.5 s
+    town = serving(*FOUR)
+    change(town, "drain", "n2")
+    town.run_until(lambda: settled(town) and held(town)["n2"] == 0, ms=90_000)

@@ -27,13 +27,13 @@ class Standing:
 
     def __init__(self, draft: Draft, missing: Collection[ReplicaId], dead: Collection[NodeId]) -> None:
         self.draft = draft
-        self._missing = missing
+        self.missing = missing
         self._dead = dead
 
     def is_lost(self, member: Member) -> bool:
         """Whether the member's disk is gone: its node has another folder now, or came back without the replica."""
         node = self.draft.node(member.node)
-        return member.replica in self._missing or (node is not None and node.incarnation != member.incarnation)
+        return member.replica in self.missing or (node is not None and node.incarnation != member.incarnation)
 
     def is_dead(self, node: NodeId) -> bool:
         """Whether nobody waits for the node any more."""

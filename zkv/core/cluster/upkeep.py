@@ -18,6 +18,8 @@ from zkv.core.cluster.standing import Standing
 from zkv.core.shard.descriptor import ShardState
 from zkv.ids import NodeId, ShardId
 
+PAUSE_SHARDS: Final = 1_000  # for each so many shards there is a pause from one reckoning of all to the next
+PAUSE_MS: Final = 500
 CALM_MS: Final = 3_000  # since a node came, went or changed: only then are shares evened out, once for several nodes
 LEFT_ALONE_MS: Final = 60_000  # a shard whose plan an operator has cancelled
 
@@ -32,13 +34,17 @@ class Upkeep:
         self._is_calm = False
         self._nodes: dict[NodeId, NodeInfo] = {}
         self._left_alone: dict[ShardId, int] = {}  # until when
+        self._reckoned: tuple[object, list[Move] | None] = (None, None)  # from what, and what came of it
+        self._next_ms = 0  # of a large cluster, all is reckoned only now and then
+        self._is_due = False
 
     def clear(self) -> None:
         """This coordinator has just begun to lead, or leads no longer."""
         self.dead = frozenset()
         self._nodes.clear()
         self._left_alone.clear()
-        self._is_calm = False
+        self._is_calm = self._is_due = False
+        self._reckoned = (None, None)
 
     def look(self, nodes: dict[NodeId, NodeInfo], grace_ms: int) -> bool:
         """See who is there by now; whether time alone, or a change of the nodes, calls for another decision."""
@@ -47,10 +53,11 @@ class Upkeep:
             self._nodes = dict(nodes)
             self._calm_from_ms = now_ms + CALM_MS
         dead = frozenset(node for node, info in nodes.items() if self._is_dead(info, grace_ms))
+        is_due, self._is_due = self._is_due and now_ms >= self._next_ms, self._is_due and now_ms < self._next_ms
         before = (self.dead, self._is_calm, len(self._left_alone))
         self.dead, self._is_calm = dead, now_ms >= self._calm_from_ms
         self._left_alone = {shard: until_ms for shard, until_ms in self._left_alone.items() if now_ms < until_ms}
-        return before != (self.dead, self._is_calm, len(self._left_alone))
+        return is_due or before != (self.dead, self._is_calm, len(self._left_alone))
 
     def draft(self, draft: Draft, standing: Standing) -> None:
         """Carry plans on, make those that are wanted, drop those that are not, and forget nodes that are gone."""
@@ -63,10 +70,26 @@ class Upkeep:
                 draft.drop_node(node.node)
 
     def moves(self, draft: Draft, standing: Standing) -> list[Move] | None:
-        """What is wanted; None where nothing can be, which costs nothing to say.
+        """What is wanted; None where nothing can be, or it was reckoned too short a while ago.
 
-        Who must go goes first, and to where a plan made beforehand said: shares are evened out only after that.
+        It is reckoned anew only where something that it follows from has changed: leaders come and go all the time.
         """
+        nodes = tuple(draft.nodes())
+        shards = [(info.shard, info.start, info.membership, info.state) for info in draft.shards()]
+        calm = (self._is_calm, draft.tuning.balance, self.dead, frozenset(standing.missing))
+        basis = (nodes, calm, shards, draft.operators())
+        if basis == self._reckoned[0]:
+            return self._reckoned[1]
+        now_ms = self._liveness.now_ms
+        if now_ms < self._next_ms:
+            self._is_due = True
+            return None
+        self._next_ms = now_ms + len(shards) // PAUSE_SHARDS * PAUSE_MS
+        self._reckoned = (basis, self._reckon(draft, standing))
+        return self._reckoned[1]
+
+    def _reckon(self, draft: Draft, standing: Standing) -> list[Move] | None:
+        """Who must go goes first, and to where a plan made beforehand said: shares are evened out only after that."""
         if any(not standing.stays(node) for node in draft.nodes()):
             moves = wanted_moves(draft, standing, even=False)
             if any(move.target is not None for move in moves):

@@ -56,6 +56,21 @@ MOVES = (
         why="a leader must lose its disk before any other has heard of the removal that it has committed",
     ),
     Mutant(
+        "a voter goes where none is too many",
+        "11",
+        "a shard goes on with one voter fewer",
+        (
+            Edit(
+                _OPERATORS,
+                "        if voter in plan.lost and len(membership.voters) > wanted:",
+                "        if voter in plan.lost:",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/core/cluster/test_operators.py",),
+        why="a plan must be turned twice while a removal that it ordered first is not committed",
+    ),
+    Mutant(
         "a plan turned back too late removes what has taken the old one's place",
         "22",
         "a shard goes on with one voter fewer, or asks for a replica that has deleted itself",

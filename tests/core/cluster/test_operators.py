@@ -150,6 +150,17 @@ def test_who_leads_hands_over_before_it_goes_and_only_who_is_of_use_waits_for_al
     assert order_for(back, shard(1, members=members, leader=2)) == ChangeMember(ShardId(1), 6, "remove", FRESH, 3)
 
 
+def test_no_voter_goes_where_none_is_too_many_whatever_the_plan_has_come_to_want() -> None:
+    """A removal that was ordered for an earlier purpose of the plan took another voter."""
+    three = Membership(7, (member(1), member(2), FRESH))
+    for plan in (MOVE, structs.replace(MOVE, cause=Cause.LOST), undone(MOVE, three)):
+        assert plan is not None
+        assert order_for(plan, shard(1, members=three), wanted=3) is None
+        assert next_step(plan, three, wanted=3).step == "done"
+        four = Membership(7, (*three.voters, member(3)))
+        assert order_for(plan, shard(1, members=four), wanted=3) is not None
+
+
 def test_a_plan_under_way_serves_for_a_voter_that_dies_meanwhile() -> None:
     members = Membership(5, (member(1), member(2), member(3)), (FRESH,))
     other = redirected(MOVE, member(3), Cause.DEAD, "n3 is gone")

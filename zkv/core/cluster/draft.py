@@ -61,6 +61,11 @@ class Draft:
         held = self._state.map.tables | self._tables
         return [info for table, info in sorted(held.items()) if table not in self._dropped_tables]
 
+    def replicas_of(self, info: ShardInfo) -> int:
+        """How many voters the shard's table wants."""
+        table = self._tables.get(info.table) or self._state.map.tables[info.table]
+        return table.replicas
+
     @property
     def tuning(self) -> Tuning:
         """How the cluster changes by itself, as it will be."""

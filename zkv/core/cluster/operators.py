@@ -72,8 +72,12 @@ class NextStep(NamedTuple):
     member: Member
 
 
-def next_step(plan: ReplaceReplica, membership: Membership, leader: int = 0) -> NextStep:
-    """The plan's next step, given the shard's members and leader as last reported."""
+def next_step(plan: ReplaceReplica, membership: Membership, leader: int = 0, wanted: int = 0) -> NextStep:
+    """The plan's next step, given the shard's members and leader as last reported.
+
+    No voter goes while there are no more than `wanted`, whatever the plan says: a removal that was ordered before the
+    plan came to its present mind may have taken another. Such a plan is done, and what is still wanted is planned anew.
+    """
     if plan.undone and plan.fresh not in membership.voters:
         return NextStep("done", plan.fresh)  # what was to stay has gone before the plan was turned back
     for learner in membership.learners:
@@ -84,7 +88,7 @@ def next_step(plan: ReplaceReplica, membership: Membership, leader: int = 0) -> 
     if plan.fresh not in membership.voters:
         return NextStep("learn", plan.fresh)
     for voter in membership.voters:
-        if voter in plan.lost:
+        if voter in plan.lost and len(membership.voters) > wanted:
             return NextStep("transfer" if voter.replica == leader else "remove", voter)
     return NextStep("done", plan.fresh)
 
@@ -94,12 +98,12 @@ def has_begun(plan: ReplaceReplica, membership: Membership) -> bool:
     return next_step(plan, membership).step != "learn"
 
 
-def order_for(plan: ReplaceReplica, info: ShardInfo) -> ChangeMember | TransferLeader | None:
-    """The order to the shard's leader that does the plan's next step; None when it is done.
+def order_for(plan: ReplaceReplica, info: ShardInfo, wanted: int = 0) -> ChangeMember | TransferLeader | None:
+    """The order to the shard's leader that does the plan's next step; None when it is done. `wanted`: see `next_step`.
 
     A replica that is of use is removed only while all that stay are live and have caught up.
     """
-    step, member = next_step(plan, info.membership, info.leader)
+    step, member = next_step(plan, info.membership, info.leader, wanted)
     if step == "done":
         return None
     if step == "transfer":

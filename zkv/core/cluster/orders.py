@@ -98,7 +98,8 @@ class Orders:
         """The next step of each plan whose turn it is: one change of a shard's members at a time."""
         for plan in turns(self._state):
             info = self._state.map.shards[plan.shard]
-            order, leader = order_for(plan, info), info.leading()
+            wanted = self._state.map.tables[info.table].replicas
+            order, leader = order_for(plan, info, wanted), info.leading()
             if order is not None and leader is not None and self.is_live(leader):
                 yield leader.node, order
 

@@ -45,7 +45,7 @@ def _carry_on(draft: Draft, plan: ReplaceReplica, standing: Standing) -> None:
         draft.finish(plan)
         return
     is_moot = not plan.undone and not any(member in info.membership.voters for member in plan.lost)
-    if is_moot or next_step(plan, info.membership).step == "done":
+    if is_moot or next_step(plan, info.membership, wanted=draft.replicas_of(info)).step == "done":
         draft.finish(plan)  # what it may leave as a learner is dismissed below
         return
     if find(info.membership, plan.fresh.replica) is not None:

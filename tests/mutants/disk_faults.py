@@ -153,6 +153,7 @@ DISK = (
                 "start = hosted.machine.applied if hosted.machine else replica.start",
             ),
         ),
+        seeds=80,
     ),
     Mutant(
         "a checkpoint marks everything as committed",

@@ -41,7 +41,9 @@ VOTES = (
                 "self.heard_ms = NEVER_MS",
             ),
         ),
-        seeds=80,
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="a voter must restart within a lease that rests on its answer, while a rival asks: not in 160 seeds",
     ),
     Mutant(
         "vote while a leader is heard",

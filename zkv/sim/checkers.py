@@ -124,8 +124,10 @@ class Checkers:
             group.leading[process.name] = (process.starts, replica)
             if role is not Role.LEADER or term != replica.term:
                 self._check_leader(process, hosted, group)
-            if replica.committed > committed:
-                self._check_majority(process, hosted, group, seen)
+        # A leader that has applied its own removal leads no more at the end of the turn in which it committed that.
+        led = role is Role.LEADER and replica.term == term and replica.removed
+        if (led or replica.role is Role.LEADER) and replica.committed > committed:
+            self._check_majority(process, hosted, group, seen)
         if replica.committed > committed:
             self._note_commit(hosted, group, committed)
         if replica.applied > applied:

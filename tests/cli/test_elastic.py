@@ -76,6 +76,7 @@ def test_a_node_joins_is_drained_and_goes_and_no_request_fails(cluster: Cluster,
         (cluster.data / "plan.json").write_text(plan)
         assert zkv("apply", str(cluster.data / "plan.json")) == (0, "", "")
         assert shards_of(zkv, "node4") == 0
+        assert {one["id"]: one["duty"] for one in json.loads(zkv("nodes", "--json")[1])["nodes"]}["node4"] == "drained"
         shards = json.loads(zkv("shards", "--json")[1])
         homes = {shard["shard"]: shard["replicas"] for shard in shards}
         assert all(move["to"] in homes[move["shard"]] for move in moves)

@@ -8,7 +8,7 @@ import zkv
 from zkv.core.cluster.figures import below_replica_count, live_voters
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.partition import HASH_SLOTS, SLOT_BYTES
-from zkv.core.cluster.shardmap import NodeInfo, NodeState, Partitioner, TableInfo
+from zkv.core.cluster.shardmap import NodeDuty, NodeInfo, NodeState, Partitioner, TableInfo
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import ShardId
 
@@ -172,7 +172,7 @@ class Overview:
         return {
             "id": node.node,
             "state": node.state.name.lower(),
-            "duty": node.duty.name.lower(),
+            "duty": "drained" if node.duty == NodeDuty.DRAINING and not held else node.duty.name.lower(),
             "address": node.address,
             "zone": node.zone,
             "weight": node.weight,

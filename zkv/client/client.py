@@ -177,7 +177,7 @@ class Client:
         """Hand a request over (see `zkv.requests`) and return at once with the future of its result."""
         now = now_ms()
         deadline_ms = deadline_after(self._timeout_s if timeout_s is None else timeout_s, now)
-        waiting: Waiting[T] = Waiting()
+        waiting: Waiting[T] = Waiting(self._io.relay)
         self._io.submit(request, waiting, deadline_ms, now)
         return waiting
 

@@ -11,11 +11,12 @@ from collections import deque
 from typing import Final
 
 from zkv.client.turns import Turns
-from zkv.client.waiting import Waiting
+from zkv.client.waiting import Relay, Waiting
 from zkv.core.routing.operations import Request
 from zkv.core.routing.router import CLOSED
 from zkv.errors import InvalidRequest, Unavailable
 
+_RELAY_MS: Final = 2  # how long those who wake one another may take before they are helped along
 _TAKE_MAX: Final = 10_000  # requests taken in before what they lead to is sent
 
 
@@ -24,6 +25,7 @@ class IoThread:
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
+        self.relay = Relay(self._all_woken)
         self._inbox: deque[tuple[Request[object], Waiting[object], int, int]] = deque()
         self._asleep = False
         self._stopping = False
@@ -42,7 +44,7 @@ class IoThread:
         if self._stopping:
             raise InvalidRequest("the client is closed")
         self._inbox.append((request, waiting, deadline_ms, asked_ms))
-        if self._asleep:
+        if self._asleep and not self.relay:  # else the last who is woken wakes it
             self._asleep = False  # one wakes it: those who ask before it has the GIL need not
             self._wake()
         if not self._thread.is_alive():
@@ -78,7 +80,10 @@ class IoThread:
     def _turn(self) -> None:
         turns = self._turns
         self._asleep = True
-        ready = turns.wait(most_ms=0) if self._inbox else turns.wait()
+        if self.relay:
+            ready = turns.wait(most_ms=_RELAY_MS)
+        else:
+            ready = turns.wait(most_ms=0) if self._inbox else turns.wait()
         self._asleep = False
         if self._sleep_end.fileno() in ready:
             self._sleep_end.recv(4_096)
@@ -91,6 +96,14 @@ class IoThread:
         turns.send(now)
         for token, outcome in turns.finished():
             token.bring(outcome)  # type: ignore[attr-defined]  # tokens are the Waitings that `submit` took
+        if self.relay:
+            self.relay.pass_on()
+
+    def _all_woken(self) -> None:
+        """Everybody who was answered has been woken: what they have asked since waits for us."""
+        if self._asleep and self._inbox:
+            self._asleep = False
+            self._wake()
 
     def _let_ask(self) -> None:
         """Let the threads that are about to ask do so: what they ask travels together."""
@@ -104,3 +117,4 @@ class IoThread:
             token.bring(outcome)  # type: ignore[attr-defined]  # as above
         while self._inbox:
             self._inbox.popleft()[1].bring(Unavailable(CLOSED))
+        self.relay.wake_all()

@@ -476,7 +476,7 @@ def test_where_only_leaders_change_nothing_is_reckoned_anew(monkeypatch: pytest.
 
 
 def test_in_a_large_cluster_all_is_reckoned_only_now_and_then_and_still_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "PAUSE_SHARDS", 4)  # twelve shards: every 1.5 s
+    monkeypatch.setattr(upkeep, "PAUSE_SHARDS", 4)  # twelve shards: every 9 s
     town = serving(*FOUR)
     change(town, "drain", "n2")
     town.run_until(lambda: settled(town) and held(town)["n2"] == 0, ms=90_000)

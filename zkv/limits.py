@@ -47,6 +47,7 @@ UNREAD_GRANULE_BYTES = 256 * 1024  # how exactly unread bytes are known
 
 # Time, in milliseconds.
 HEARTBEAT_MS = 100
+TELL_MS = 50  # a commit that no append tells within this time is told by itself
 ELECTION_MS_MIN = 600  # a follower waits between this and twice this
 LEASE_MS = 500
 LEASE_DRIFT_MS = 50  # two clocks may differ by this much over one lease (10 %)

@@ -240,7 +240,7 @@ class Group:
 
     def __init__(self, voters: Iterable[int], *, timing: Timing | None = None, seed: int | None = None) -> None:
         self.now_ms = 10_000
-        self.timing = timing or Timing()
+        self.timing = timing or Timing(tell_ms=10)
         self.seed = seed
         self.first = membership(voters)
         self.mail: list[Mail] = []

@@ -44,7 +44,7 @@ class Machine:
 
     def boot(self, now_ms: int) -> None:
         identity = Identity(NodeId(self.name), self.incarnation, f"{self.name}:1", "", 1.0)
-        self.node = Node(identity, CLUSTER, self.rows, random.Random(f"{self.name} {now_ms}"), Timing())
+        self.node = Node(identity, CLUSTER, self.rows, random.Random(f"{self.name} {now_ms}"), Timing(tell_ms=10))
         self.node.load(self.recovered(), now_ms)
         self.in_flight = None
 

@@ -51,7 +51,7 @@ def test_small_entries_travel_together_and_all_peers_share_one_tuple() -> None:
 def test_a_commit_is_told_with_the_next_append_and_else_by_itself_within_a_moment() -> None:
     leader = commit_first(elected(replica()))
     assert not leader.ready()
-    assert leader.next_deadline_ms() == leader._patience.now_ms + 10
+    assert leader.next_deadline_ms() == leader._patience.now_ms + limits.TELL_MS
     leader.propose(EntryKind.BATCH, b"x")
     assert [body.commit for body in bodies(leader.ready().messages)] == [1, 1]
     leader.tick(leader.next_deadline_ms())
@@ -59,7 +59,7 @@ def test_a_commit_is_told_with_the_next_append_and_else_by_itself_within_a_momen
     leader.persisted(2, EntryId(2, 2))
     leader.step(reply(leader, 2, 2))
     assert bodies(leader.ready().messages) == []
-    leader.tick(leader.next_deadline_ms())
+    leader.tick(leader._patience.now_ms + limits.TELL_MS)
     told = leader.ready().messages
     assert [(to.replica, body.commit, body.entries) for to, body in told] == [(TWO, 2, ()), (THREE, 2, ())]
 

@@ -32,6 +32,7 @@ class Timing:
     election_ms_min: int = limits.ELECTION_MS_MIN  # the wait is drawn from [min, 2 * min)
     lease_ms: int = limits.LEASE_MS  # from the send of a round that a majority answered
     sleep_after_ms: int = limits.SLEEP_AFTER_MS  # a group that nobody asks for so long sleeps; 0: never
+    tell_ms: int = limits.TELL_MS  # a commit is told to followers at last, if no append does
 
     @property
     def ping_ms(self) -> int:

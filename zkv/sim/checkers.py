@@ -128,6 +128,8 @@ class Checkers:
         led = role is Role.LEADER and replica.term == term and replica.removed
         if (led or replica.role is Role.LEADER) and replica.committed > committed:
             self._check_majority(process, hosted, group, seen)
+        elif role is Role.LEADER and replica.committed > committed:
+            self._find_majority(hosted, group, seen)  # deposed later in the turn in which it committed
         if replica.committed > committed:
             self._note_commit(hosted, group, committed)
         if replica.applied > applied:
@@ -189,6 +191,14 @@ class Checkers:
         replica = hosted.replica
         group.first_commits.setdefault(replica.term, self._world.now_us)
         group.latest_commit = max(group.latest_commit, replica.term)
+        told = self._find_majority(hosted, group, seen)
+        index, term = replica.committed, replica.term_at(replica.committed)
+        what = f"shard {hosted.shard}: {process.name} committed entry {index} of term {term}, which is on the disks of"
+        self._check(not told, f"{what} {' or '.join(told)}")
+
+    def _find_majority(self, hosted: Hosted[ShardMachine], group: _Group, seen: _Seen) -> list[str]:
+        """Note that a majority holds what it has committed. Else who does, of each set of voters that may count."""
+        replica = hosted.replica
         index, term = replica.committed, replica.term_at(replica.committed)
         told = []
         coming = group.epochs.get(replica.membership.version + 1)
@@ -196,10 +206,9 @@ class Checkers:
             holders = [voter.node for voter in voters if self._on_disk(voter.node, voter.replica, index, term)]
             if len(holders) > len(voters) // 2:
                 group.durable = max(group.durable, index)
-                return
+                return []
             told.append(f"{holders} of {[voter.node for voter in voters]}")
-        what = f"shard {hosted.shard}: {process.name} committed entry {index} of term {term}, which is on the disks of"
-        raise Violation(f"{what} {' or '.join(told)}")
+        return told
 
     def _on_disk(self, node: str, replica: ReplicaId, index: int, term: int | None) -> bool:
         """Whether the node's disk holds the entry, or held it when it was lost."""

@@ -133,6 +133,7 @@ class Registrar:
         was_silent = not self._liveness.is_heard(alive.node)
         if not self._liveness.heard(source, alive.node, alive.incarnation):
             return [(source, Heard(alive.number, known=False))]
+        self.missing -= {report.replica for report in alive.reports}  # a late Register knew nothing of them
         if self._reports.take(alive.node, alive.reports, self._state.map) or was_silent:
             self.has_news = True
         answers: Answers = [(source, Heard(alive.number, known=True))]

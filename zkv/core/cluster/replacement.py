@@ -66,7 +66,7 @@ def _forwards(draft: Draft, plan: ReplaceReplica, info: ShardInfo, standing: Sta
     if is_spent or standing.is_lost(plan.fresh):
         return _with_another(draft, plan, info, standing)
     begun = has_begun(plan, members)
-    if not begun and not _is_wanted(plan, standing):
+    if not begun and not _is_wanted(plan, members, standing):
         return None
     if not plan.cause.heals:
         gone = _gone_beside(draft, plan, members, standing)
@@ -74,7 +74,7 @@ def _forwards(draft: Draft, plan: ReplaceReplica, info: ShardInfo, standing: Sta
             return redirected(plan, *gone) if begun else None
     if standing.is_dead(plan.fresh.node) or (not begun and not standing.receives(plan.fresh.node)):
         return _elsewhere(draft, plan, info, standing, begun=begun)
-    if not _is_wanted(plan, standing):
+    if not _is_wanted(plan, members, standing):
         return _called_off(plan, members)
     return plan
 
@@ -82,7 +82,8 @@ def _forwards(draft: Draft, plan: ReplaceReplica, info: ShardInfo, standing: Sta
 def _backwards(draft: Draft, plan: ReplaceReplica, info: ShardInfo, standing: Standing) -> ReplaceReplica | None:
     """A plan that takes back what it did: but if who was to stay is gone by now, what it had brought is needed."""
     target = plan.target
-    is_useful = find(info.membership, target.replica) is not None and standing.going(target) is None
+    going = standing.going(target)  # a node that is only to be emptied will do until it is
+    is_useful = find(info.membership, target.replica) is not None and (going is None or not going.cause.heals)
     gone = _gone_beside(draft, plan, info.membership, standing)
     return redirected(plan, *gone) if gone is not None and is_useful else plan
 
@@ -95,11 +96,11 @@ def _up_to_date(plan: ReplaceReplica, standing: Standing) -> ReplaceReplica:
     return structs.replace(plan, cause=going.cause, why=going.why)
 
 
-def _is_wanted(plan: ReplaceReplica, standing: Standing) -> bool:
+def _is_wanted(plan: ReplaceReplica, members: Membership, standing: Standing) -> bool:
     """Whether there is still a reason for the plan."""
     match plan.cause:
-        case Cause.LOST:
-            return True
+        case Cause.LOST:  # not where a voter passed for missing, by a word of its node that came late
+            return any(standing.going(member) is not None for member in plan.lost if member in members.voters)
         case Cause.DEAD | Cause.DRAIN:
             return standing.going(plan.source) is not None
         case Cause.BALANCE:

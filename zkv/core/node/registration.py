@@ -90,6 +90,9 @@ class Registration:
     def welcomed(self) -> None:
         """The coordinator knows this node and the reports that it registered with."""
         self.registered = self.was_welcomed = True
+        # Where the Register that is answered came late, it voided what was said since: all of it is said again.
+        self._heard.clear()
+        self._sent.clear()
         self._refusal = ""
 
     def refused(self, what: str) -> bool:

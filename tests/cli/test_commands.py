@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.waits import wait_until
 from zkv.cli.main import run
 from zkv.core.cluster.partition import hash_slot
 from zkv.testing import Cluster
@@ -175,8 +176,12 @@ def test_a_reader_that_leaves_early_costs_no_traceback(zkv_command: Zkv, zkv_clu
 def test_weaker_levels_can_be_named(zkv_command: Zkv) -> None:
     assert zkv_command("put", "weak", "1", "--w", "1") == (0, "0\n", "")  # acknowledged before its version is known
     assert zkv_command("put", "strong", "1", "--w", "all")[0] == 0
-    code, got, _ = zkv_command("get", "strong", "--r", "any", "--json")
-    assert (code, "stale_ms" in json.loads(got)) == (0, True)
+
+    def reads() -> bool:
+        code, got, _ = zkv_command("get", "strong", "--r", "any", "--json")
+        return code == 0 and "stale_ms" in json.loads(got)
+
+    wait_until(reads, "the replica that is asked has heard of the commit")
     assert zkv_command("put", "weak", "1", "--w", "most")[0] == 2
 
 

@@ -26,6 +26,7 @@ from zkv.core.cluster.messages import (
     PlanRequest,
 )
 from zkv.core.cluster.moves import Move, wanted_moves
+from zkv.core.cluster.pending import Answer, PendingRequests
 from zkv.core.cluster.registrar import NODE_NAME_CHARACTERS_MAX, WEIGHT_MAX
 from zkv.core.cluster.shardmap import NodeDuty, NodeInfo, NodeState
 from zkv.core.cluster.standing import Standing
@@ -40,14 +41,12 @@ CHANGES_MAX: Final = 100  # waiting at once; more: Overloaded
 _FINGERPRINT_BYTES: Final = 7
 
 Change = ChangeNode | CancelOperator | ChangeTuning
-Answer = AdminDone | AdminRefused
 
 
 @dataclass(slots=True)
 class _Waiting:
     """A request that is not answered yet. `drafted`: it has gone into a command."""
 
-    source: bytes
     change: Change
     since_ms: int
     drafted: bool = False
@@ -66,42 +65,17 @@ def fingerprint(state: CoordinatorState) -> int:
     return int.from_bytes(blake2b(parts, digest_size=_FINGERPRINT_BYTES).digest(), "big") + 1
 
 
-class ChangeRequests:
+class ChangeRequests(PendingRequests[_Waiting]):
     """Requests of operators. Owned by the coordinator, which asks for drafts and answers."""
 
     def __init__(self, state: CoordinatorState, upkeep: Upkeep) -> None:
+        super().__init__(most=CHANGES_MAX, what="changes of the cluster")
         self._state = state
         self._upkeep = upkeep
-        self._waiting: dict[tuple[bytes, int], _Waiting] = {}
-
-    def __len__(self) -> int:
-        return len(self._waiting)
 
     def take(self, source: bytes, change: Change, now_ms: int) -> AdminRefused | None:
         """Keep the request until it can be answered; the refusal if there are too many."""
-        if len(self._waiting) >= CHANGES_MAX:
-            return AdminRefused(change.id, "Overloaded", "too many changes of the cluster wait", EFFECT_NONE)
-        self._waiting[source, change.id] = _Waiting(source, change, now_ms)
-        return None
-
-    def give_up(self, what: str) -> list[tuple[bytes, Answer]]:
-        """Answer all that waits: somebody else may or may not finish it."""
-        refused: list[tuple[bytes, Answer]] = [
-            (waiting.source, AdminRefused(waiting.change.id, "Unavailable", what, EFFECT_UNKNOWN))
-            for waiting in self._waiting.values()
-        ]
-        self._waiting.clear()
-        return refused
-
-    def answers(self, now_ms: int) -> list[tuple[bytes, Answer]]:
-        """The answers that are due, given the committed state."""
-        due: list[tuple[bytes, Answer]] = []
-        for key, waiting in list(self._waiting.items()):
-            answer = self._judge(waiting, now_ms)
-            if answer is not None:
-                due.append((waiting.source, answer))
-                del self._waiting[key]
-        return due
+        return self._keep(source, change.id, _Waiting(change, now_ms))
 
     def draft(self, draft: Draft) -> None:
         """Put what is asked for and not so yet."""

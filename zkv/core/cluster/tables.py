@@ -15,6 +15,7 @@ from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.messages import AdminDone, AdminRefused, CreateTable, DropTable
 from zkv.core.cluster.partition import Range, initial_ranges
+from zkv.core.cluster.pending import Answer, PendingRequests
 from zkv.core.cluster.placement import DEFAULT_SHARDS, Load, Placement, place
 from zkv.core.cluster.shardmap import NodeInfo, NodeState, Partitioner, TableInfo
 from zkv.core.raft.messages import Membership
@@ -27,14 +28,11 @@ ADMIN_WAIT_MS: Final = 10_000  # a request not done by then is answered Timeout;
 ADMIN_REQUESTS_MAX: Final = 1_000  # waiting at once; more: Overloaded
 DROPPED_SETTINGS_MAX: Final = 256  # dropped tables whose creation is still recognised when it is repeated
 
-Answer = AdminDone | AdminRefused
-
 
 @dataclass(slots=True)
 class Waiting:
     """A request that is not answered yet. `seen`: the table that a drop is about, once it was found."""
 
-    source: bytes
     request: CreateTable | DropTable
     deadline_ms: int
     seen: TableId | None = None
@@ -96,41 +94,16 @@ def draft_table(draft: Draft, request: CreateTable, ranges: tuple[Range, ...], n
         draft.put_shard(ShardInfo(shard, table, start, end, 1, membership, state=new, partitioner=by))
 
 
-class TableRequests:
+class TableRequests(PendingRequests[Waiting]):
     """Requests to create and drop tables. Owned by the coordinator, which asks for drafts and answers."""
 
     def __init__(self, state: CoordinatorState) -> None:
+        super().__init__(most=ADMIN_REQUESTS_MAX, what="requests for tables")
         self._state = state
-        self._waiting: dict[tuple[bytes, int], Waiting] = {}
-
-    def __len__(self) -> int:
-        return len(self._waiting)
 
     def take(self, source: bytes, request: CreateTable | DropTable, now_ms: int) -> AdminRefused | None:
         """Keep the request until it can be answered; the refusal if there are too many."""
-        if len(self._waiting) >= ADMIN_REQUESTS_MAX:
-            return AdminRefused(request.id, "Overloaded", "too many requests for tables wait", EFFECT_NONE)
-        self._waiting[source, request.id] = Waiting(source, request, now_ms + ADMIN_WAIT_MS)
-        return None
-
-    def give_up(self, what: str) -> list[tuple[bytes, Answer]]:
-        """Answer all that waits: somebody else may or may not finish it."""
-        refused: list[tuple[bytes, Answer]] = [
-            (waiting.source, AdminRefused(waiting.request.id, "Unavailable", what, EFFECT_UNKNOWN))
-            for waiting in self._waiting.values()
-        ]
-        self._waiting.clear()
-        return refused
-
-    def answers(self, now_ms: int) -> list[tuple[bytes, Answer]]:
-        """The answers that are due, given the committed map."""
-        due: list[tuple[bytes, Answer]] = []
-        for key, waiting in list(self._waiting.items()):
-            answer = self._judge(waiting, now_ms)
-            if answer is not None:
-                due.append((waiting.source, answer))
-                del self._waiting[key]
-        return due
+        return self._keep(source, request.id, Waiting(request, now_ms + ADMIN_WAIT_MS))
 
     def draft(self, draft: Draft, up: Sequence[NodeInfo]) -> None:
         """Put what the requests ask for and the map does not have yet."""

@@ -36,7 +36,7 @@ def entry(index: int, term: int, payload: bytes = b"") -> Entry:
     return Entry(term, index, EntryKind.BATCH, payload)
 
 
-def replica(
+def started(
     id: int = 1,
     *,
     membership: Membership | None = None,
@@ -45,8 +45,8 @@ def replica(
     commit: int = 0,
     applied: int = 0,
 ) -> Replica:
-    """Replica `id` of {1, 2, 3}, long enough after its start to vote and campaign again, unless in term 0."""
-    made = Replica(
+    """Replica `id` of {1, 2, 3}, just started on what its disk holds."""
+    return Replica(
         id=ReplicaId(id),
         shard=SHARD,
         hard_state=HardState(term, ReplicaId(0)),
@@ -59,6 +59,19 @@ def replica(
         rng=random.Random(id),
         now_ms=START_MS,
     )
+
+
+def replica(
+    id: int = 1,
+    *,
+    membership: Membership | None = None,
+    term: int = 1,
+    entries: tuple[Entry, ...] = (),
+    commit: int = 0,
+    applied: int = 0,
+) -> Replica:
+    """The same, long enough after its start to vote and campaign again, unless in term 0."""
+    made = started(id, membership=membership, term=term, entries=entries, commit=commit, applied=applied)
     made.tick(START_MS + 300)
     made.tick(START_MS + 600)
     assert not made.ready()

@@ -1,7 +1,5 @@
 """One replica on its own: to whom it gives its vote, and when it asks for votes."""
 
-import random
-
 from tests.core.raft.alone import (
     ONE,
     SHARD,
@@ -14,6 +12,7 @@ from tests.core.raft.alone import (
     flush,
     group,
     replica,
+    started,
     vote,
 )
 from zkv.core.raft.membership import encode_membership
@@ -24,8 +23,8 @@ from zkv.core.raft.messages import (
     TimeoutNow,
     VoteReply,
 )
-from zkv.core.raft.ready import EntryId, Timing
-from zkv.core.raft.replica import Replica, Role
+from zkv.core.raft.ready import EntryId
+from zkv.core.raft.replica import Role
 from zkv.ids import ReplicaId
 
 
@@ -43,19 +42,7 @@ def test_votes_and_pre_votes_are_refused_quietly_while_a_leader_is_heard_except_
 
 def test_others_are_told_a_term_only_once_no_crash_can_undo_it() -> None:
     """A term that died with the process must not be in anybody's map: it would be newer than the true leader's."""
-    one = Replica(
-        id=ONE,
-        shard=SHARD,
-        hard_state=HardState(5, ReplicaId(0)),
-        membership=group(1, 2, 3),
-        start=EntryId(0, 0),
-        entries=(),
-        commit=0,
-        applied=0,
-        timing=Timing(),
-        rng=random.Random(1),
-        now_ms=START_MS,
-    )
+    one = started(term=5)
     for passed_ms in range(200, 601, 200):
         one.tick(START_MS + passed_ms)
     one.step(vote(2, 6))
@@ -66,19 +53,7 @@ def test_others_are_told_a_term_only_once_no_crash_can_undo_it() -> None:
 
 
 def test_a_restart_counts_as_hearing_a_leader() -> None:
-    one = Replica(
-        id=ONE,
-        shard=SHARD,
-        hard_state=HardState(1, ReplicaId(0)),
-        membership=group(1, 2, 3),
-        start=EntryId(0, 0),
-        entries=(),
-        commit=0,
-        applied=0,
-        timing=Timing(),
-        rng=random.Random(1),
-        now_ms=START_MS,
-    )
+    one = started()
     for passed_ms in (200, 400, 599):
         one.tick(START_MS + passed_ms)
     one.step(vote(2, 2))
@@ -116,19 +91,7 @@ def test_a_candidate_of_an_old_term_is_told_the_present_one() -> None:
 
 def test_nobody_campaigns_with_a_committed_change_still_to_take_effect() -> None:
     left = Entry(1, 2, EntryKind.MEMBERSHIP, encode_membership(group(1, 2, version=2)))
-    one = Replica(
-        id=ONE,
-        shard=SHARD,
-        hard_state=HardState(1, ReplicaId(0)),
-        membership=group(1, 2, 3),
-        start=EntryId(0, 0),
-        entries=(entry(1, 1), left),
-        commit=2,
-        applied=0,
-        timing=Timing(),
-        rng=random.Random(1),
-        now_ms=START_MS,
-    )
+    one = started(entries=(entry(1, 1), left), commit=2)
     assert [each.index for each in one.ready().committed] == [1, 2]
     for _ in range(30):
         one.tick(one.next_deadline_ms())

@@ -53,6 +53,21 @@ VOTES = (
         seeds=80,
     ),
     Mutant(
+        "candidacy right after a jump of the clock",
+        "9",
+        "a candidate's own vote ends the lease that its last answer carries",
+        (
+            Edit(
+                _ELECTIONS,
+                "wait_ms = self._timing.election_ms_min  # its own",
+                "pass  # its own",
+            ),
+        ),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="the jump must hit the one follower that the leader still hears: one run of 250 with clock leaps",
+    ),
+    Mutant(
         "vote for a shorter log",
         "Raft 5.4.1",
         "the new leader lacks what was committed",

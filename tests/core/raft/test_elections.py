@@ -38,6 +38,17 @@ def test_a_jump_of_the_clock_does_not_end_the_hearing_of_a_leader() -> None:
     assert not deaf.hears_leader
 
 
+def test_after_a_jump_of_the_clock_a_replica_that_hears_a_leader_does_not_campaign_for_a_whole_timeout() -> None:
+    """Its own vote would end the leader's lease like any other's."""
+    waiting = patience(1_000)
+    jumped_ms = 1_000 + 10 * TIMING.election_ms_min
+    waiting.advance(jumped_ms)
+    while waiting.hears_leader:
+        assert not waiting.ended
+        waiting.advance(waiting.now_ms + 1)
+    assert waiting.now_ms == jumped_ms + TIMING.election_ms_min
+
+
 def test_a_newborn_replica_has_heard_nobody_and_waits_less() -> None:
     waiting = patience(1_000, newborn=True)
     assert not waiting.hears_leader
@@ -60,7 +71,7 @@ def test_waits_lie_between_the_shortest_timeout_and_twice_that_and_differ() -> N
 
 
 def test_after_a_stop_of_the_process_what_is_queued_goes_first() -> None:
-    waiting = patience(1_000)
+    waiting = patience(1_000, newborn=True)  # it hears nobody
     assert waiting.advance(60_000)
     assert not waiting.ended
     assert waiting.deadline_ms == 60_000 + 2 * TIMING.heartbeat_ms

@@ -128,9 +128,11 @@ class Patience:
             return False
         heard = self.hears_leader
         self.now_ms = now_ms
+        wait_ms = 2 * self._timing.heartbeat_ms
         if heard:
             self.heard_ms = self.now_ms
-        self.deadline_ms = max(self.deadline_ms, self.now_ms + 2 * self._timing.heartbeat_ms)
+            wait_ms = self._timing.election_ms_min  # its own vote would end that leader's lease as well as another's
+        self.deadline_ms = max(self.deadline_ms, self.now_ms + wait_ms)
         return True
 
     def hear(self) -> None:

@@ -149,6 +149,16 @@ def test_a_node_without_which_there_are_too_few_is_not_drained() -> None:
     assert town.map.nodes[1].duty == NodeDuty.SERVING
 
 
+def test_a_shard_that_has_one_voter_more_amid_a_move_does_not_hinder_a_drain() -> None:
+    town = serving("n1", "n2", "n3")
+    town.join("n4")
+    town.on_order = never("remove")
+    town.run_until(lambda: any(len(info.membership.voters) == 4 for info in town.map.shards), ms=60_000)
+    assert isinstance(change(town, "drain", "n1"), m.AdminDone)
+    town.on_order = lambda node, order: True
+    town.run_until(lambda: settled(town) and held(town)["n1"] == 0, ms=120_000)
+
+
 def test_undrain_takes_back_what_has_begun_and_leaves_the_rest() -> None:
     town = serving(*FOUR)
     before = members(town)

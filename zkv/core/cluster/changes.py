@@ -191,7 +191,8 @@ class ChangeRequests(PendingRequests[_Waiting]):
             return f"{node.node} is removed"
         rest = [own for own in self._state.map.nodes.values() if own.duty == NodeDuty.SERVING and own.node != node.node]
         for shard in self._held_by(node.node):
-            wanted = len(self._state.map.shards[shard].membership.voters)
+            # By its table: amid a move it has a voter more.
+            wanted = self._state.map.tables[self._state.map.shards[shard].table].replicas
             if len(rest) < wanted:
                 return (
                     f"{node.node} holds one of {wanted} replicas of shard {shard}, and without it there would be "

@@ -6,7 +6,7 @@ import typer
 from typer.main import get_command
 
 from zkv import errors
-from zkv.cli import bench, chaos, cluster, data, elastic, processes, sim, tables, transfer, watch
+from zkv.cli import bench, chaos, cluster, data, elastic, processes, sim, tables, tour, transfer, watch
 from zkv.cli.options import FAILED, UNAVAILABLE, USAGE
 from zkv.server.exits import Exit
 
@@ -54,6 +54,7 @@ app.command(hidden=True)(processes.up)
 app.add_typer(bench.app, name="bench", rich_help_panel=_PROCESSES)
 app.command(rich_help_panel=_PROCESSES)(sim.sim)
 app.command(rich_help_panel=_PROCESSES)(chaos.chaos)
+app.command(rich_help_panel=_PROCESSES)(tour.tour)
 
 
 def run(arguments: list[str]) -> int:

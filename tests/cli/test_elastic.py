@@ -42,7 +42,7 @@ def test_three_nodes_are_too_few_to_drain_one(zkv: Zkv) -> None:
     code, _, err = zkv("nodes", "drain", "node1")
     assert code == 1
     assert "without it there would be 2 nodes: add a node first" in err
-    code, _, err = zkv("nodes", "remove", "node9")
+    code, _, err = zkv("nodes", "remove", "node9", "--yes")
     assert (code, "there is no node node9" in err) == (1, True)
     assert zkv("nodes", "set", "node1")[0] == 2
     assert zkv("operators", "cancel", "77")[0] == 1
@@ -74,16 +74,16 @@ def test_a_node_joins_is_drained_and_goes_and_no_request_fails(cluster: Cluster,
         moves = json.loads(plan)["moves"]
         assert (code, len(moves), {move["from"] for move in moves}) == (0, 4, {"node4"})
         (cluster.data / "plan.json").write_text(plan)
-        assert zkv("apply", str(cluster.data / "plan.json")) == (0, "", "")
+        assert zkv("apply", str(cluster.data / "plan.json"), "--yes") == (0, "", "")
         assert shards_of(zkv, "node4") == 0
         assert {one["id"]: one["duty"] for one in json.loads(zkv("nodes", "--json")[1])["nodes"]}["node4"] == "drained"
         shards = json.loads(zkv("shards", "--json")[1])
         homes = {shard["shard"]: shard["replicas"] for shard in shards}
         assert all(move["to"] in homes[move["shard"]] for move in moves)
-        code, _, err = zkv("apply", str(cluster.data / "plan.json"))
+        code, _, err = zkv("apply", str(cluster.data / "plan.json"), "--yes")
         assert (code, "the map has changed since the plan was made" in err) == (1, True)
         assert cluster.terminate("node4") == 0
-        assert zkv("nodes", "remove", "node4")[0] == 0
+        assert zkv("nodes", "remove", "node4", "--yes")[0] == 0
         wait_until(lambda: "node4" not in zkv("nodes", "--json")[1], "node4 is gone")
     finally:
         over.set()

@@ -4,12 +4,15 @@ import inspect
 import io
 import subprocess
 import sys
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from zkv import errors
 from zkv.cli import main
 from zkv.cli.main import EXIT_CODES, run
+from zkv.cli.plans import SavedPlan
 
 KEY_COMMANDS = ["put", "get", "delete", "incr", "mput", "mget", "scan", "import", "export"]
 CLUSTER_COMMANDS = ["tables", "status", "nodes", "shards", "locate", "ring", "operators", "apply", "tune"]
@@ -66,24 +69,41 @@ def test_wrong_use_is_one_line_on_stderr(words: str, line: str, capsys: pytest.C
     assert code == (1 if words.startswith("import") else 2)
 
 
-def test_a_table_is_dropped_at_the_word_of_a_person_or_of_yes(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("words", "question", "consent"),
+    [
+        ("table drop events", "Drop the table events and all its rows?", "--yes drops the table events"),
+        ("nodes remove n4", "Remove n4 for good? Its folder cannot come back.", "--yes removes n4 for good"),
+        ("nodes replace n2 n5", "Move all that n2 holds to n5?", "--yes moves all that n2 holds to n5"),
+        ("apply plan.json", "Do what plan.json says: drain n4, 1 replicas move?", "--yes does it: drain n4"),
+    ],
+)
+def test_what_cannot_be_taken_back_is_done_at_the_word_of_a_person_or_of_yes(
+    words: str,
+    question: str,
+    consent: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """Nobody listens at the address: whatever gets as far as asking the cluster ends with 4."""
-    drop = ["table", "drop", "events", "--address", "127.0.0.1:1", "--timeout", "0.2"]
+    monkeypatch.chdir(tmp_path)
+    moves: list[dict[str, object]] = [{"shard": 1, "from": "n4", "to": "n1"}]
+    (tmp_path / "plan.json").write_bytes(msgspec.json.encode(SavedPlan("drain", "n4", 7, 3, moves)))
+    command = [*words.split(), "--address", "127.0.0.1:1", "--timeout", "0.2"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    assert run(drop) == 2
+    assert run(command) == 2
     shown = capsys.readouterr()
     assert (shown.out, shown.err.count("\n")) == ("", 1)
-    assert "stdin is no terminal; nothing was written; --yes drops the table events" in shown.err
-    assert run([*drop, "--yes"]) == 4
+    assert f"stdin is no terminal; nothing was written; {consent}" in shown.err
+    assert run([*command, "--yes"]) == 4
     for answer, code in (("y\n", 4), ("n\n", 1), ("", 1)):
         terminal = io.StringIO(answer)
         monkeypatch.setattr(terminal, "isatty", lambda: True)
         monkeypatch.setattr(sys, "stdin", terminal)
         capsys.readouterr()
-        assert (answer, run(drop)) == (answer, code)
-        assert "Drop the table events and all its rows?" in capsys.readouterr().out
+        assert (answer, run(command)) == (answer, code)
+        assert question in capsys.readouterr().out
 
 
 def test_nobody_at_the_address_is_exit_code_4(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,51 +1,30 @@
-"""Commands that change the cluster, or say what a change would do: nodes ..., operators, plan, apply, explain, tune."""
+"""Commands that change the cluster, or say why it is as it is: nodes ..., operators, explain, tune."""
 
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 import typer
 
 import zkv
 from zkv.cli import cluster
 from zkv.cli import options as o
-from zkv.cli.overview import Overview, look
+from zkv.cli.overview import look
 from zkv.cli.reasons import Reasons
-from zkv.cli.render import human_bytes, note, print_json, show_rows
-from zkv.core.cluster.messages import PlanAnswer
-from zkv.core.cluster.shardmap import NodeDuty, Tuning
+from zkv.cli.render import note, print_json, show_rows
+from zkv.core.cluster.shardmap import NodeDuty
 from zkv.core.routing import admin
 from zkv.errors import InvalidRequest, NotPossible, Timeout
 
 nodes_app = typer.Typer(invoke_without_command=True)
 operators_app = typer.Typer(invoke_without_command=True)
-plan_app = typer.Typer(help="Show what a change of the nodes would move; nothing is done.", no_args_is_help=True)
 explain_app = typer.Typer(help="Say in words why something is where it is.", no_args_is_help=True)
 
 _LOOK_S = 0.2
-_REPLICAS_PER_S = 1  # beside their bytes: learning, promotion and removal take about as long, however small a shard is
 
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="The node's id.")]
 WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Return when the node holds nothing any more.")]
 WithinOption = Annotated[float, typer.Option("--within", metavar="SECONDS", min=1, help="How long to wait for it.")]
-_WITHIN_S = 3_600.0
-
-
-class SavedPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `zkv plan --json` prints and `zkv apply` reads."""
-
-    action: str
-    node: str
-    plan: int
-    version: int
-    moves: list[dict[str, object]]
-    heir: str = ""
-    bytes: int | None = None
-    estimated_s: float | None = None
-    risks: list[str] = []
+WITHIN_S = 3_600.0
 
 
 @nodes_app.callback()
@@ -67,7 +46,7 @@ def nodes(
 def drain(
     node: NodeArgument,
     wait: WaitOption = True,
-    within: WithinOption = _WITHIN_S,
+    within: WithinOption = WITHIN_S,
     address: o.AddressOption = o.ADDRESS,
     timeout: o.TimeoutOption = o.TIMEOUT_S,
 ) -> None:
@@ -78,7 +57,7 @@ def drain(
     with o.connected(address, timeout) as client:
         client.ask(admin.change_node(node, "drain")).result()
         if wait:
-            _wait_until_empty(client, node, within)
+            wait_until_empty(client, node, within)
 
 
 @nodes_app.command()
@@ -92,11 +71,19 @@ def undrain(node: NodeArgument, address: o.AddressOption = o.ADDRESS, timeout: o
 
 
 @nodes_app.command()
-def remove(node: NodeArgument, address: o.AddressOption = o.ADDRESS, timeout: o.TimeoutOption = o.TIMEOUT_S) -> None:
+def remove(
+    node: NodeArgument,
+    yes: o.YesOption = False,
+    address: o.AddressOption = o.ADDRESS,
+    timeout: o.TimeoutOption = o.TIMEOUT_S,
+) -> None:
     """NODE is gone for good: rebuild elsewhere what it held, and forget it. Of a node that is up: drain it first.
 
-    Example: zkv nodes remove node4
+    Asks first; where nobody can be asked, it needs --yes.
+
+    Example: zkv nodes remove node4 --yes
     """
+    o.ask_first(f"Remove {node} for good? Its folder cannot come back.", yes=yes, consent=f"removes {node} for good")
     with o.connected(address, timeout) as client:
         client.ask(admin.change_node(node, "remove")).result()
 
@@ -105,19 +92,23 @@ def remove(node: NodeArgument, address: o.AddressOption = o.ADDRESS, timeout: o.
 def replace(
     old: Annotated[str, typer.Argument(metavar="OLD", help="The node that gives up all it holds.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The node that gets it; it has joined already.")],
+    yes: o.YesOption = False,
     wait: WaitOption = True,
-    within: WithinOption = _WITHIN_S,
+    within: WithinOption = WITHIN_S,
     address: o.AddressOption = o.ADDRESS,
     timeout: o.TimeoutOption = o.TIMEOUT_S,
 ) -> None:
     """Move all that OLD holds to NEW. If OLD is down, it is rebuilt there at once.
 
-    Example: zkv nodes replace node2 node5
+    Asks first; where nobody can be asked, it needs --yes.
+
+    Example: zkv nodes replace node2 node5 --yes
     """
+    o.ask_first(f"Move all that {old} holds to {new}?", yes=yes, consent=f"moves all that {old} holds to {new}")
     with o.connected(address, timeout) as client:
         client.ask(admin.change_node(old, "replace", heir=new)).result()
         if wait:
-            _wait_until_empty(client, old, within)
+            wait_until_empty(client, old, within)
 
 
 @nodes_app.command("set")
@@ -173,65 +164,6 @@ def cancel(
     """
     with o.connected(address, timeout) as client:
         client.ask(admin.cancel_operator(operator)).result()
-
-
-def _plan_command(action: Literal["drain", "undrain", "remove"]) -> Callable[..., None]:
-    def command(
-        node: NodeArgument,
-        address: o.AddressOption = o.ADDRESS,
-        timeout: o.TimeoutOption = o.TIMEOUT_S,
-        as_json: o.JsonOption = False,
-    ) -> None:
-        with o.connected(address, timeout) as client:
-            _show_plan(client, action, node, "", as_json=as_json)
-
-    command.__doc__ = f"""What `zkv nodes {action} NODE` would move: from where to where, bytes, time, risks.
-
-    Example: zkv plan {action} node4 --json > plan.json
-    """
-    return command
-
-
-for _action in ("drain", "undrain", "remove"):
-    plan_app.command(_action)(_plan_command(_action))
-
-
-@plan_app.command("replace")
-def plan_replace(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="The node that would give up all it holds.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The node that would get it.")],
-    address: o.AddressOption = o.ADDRESS,
-    timeout: o.TimeoutOption = o.TIMEOUT_S,
-    as_json: o.JsonOption = False,
-) -> None:
-    """What `zkv nodes replace OLD NEW` would move: from where to where, bytes, time, risks.
-
-    Example: zkv plan replace node2 node5
-    """
-    with o.connected(address, timeout) as client:
-        _show_plan(client, "replace", old, new, as_json=as_json)
-
-
-def apply(
-    plan: Annotated[Path, typer.Argument(metavar="FILE", help="What `zkv plan ... --json` printed; - is stdin.")],
-    wait: WaitOption = True,
-    within: WithinOption = _WITHIN_S,
-    address: o.AddressOption = o.ADDRESS,
-    timeout: o.TimeoutOption = o.TIMEOUT_S,
-) -> None:
-    """Do exactly what a plan (of `zkv plan ... --json`) says; refused if the cluster has changed since it was made.
-
-    Example: zkv apply plan.json
-    """
-    text = sys.stdin.buffer.read() if str(plan) == "-" else plan.read_bytes()
-    try:
-        saved = msgspec.json.decode(text, type=SavedPlan)
-    except msgspec.MsgspecError as error:
-        raise InvalidRequest(f"{plan} is no plan as `zkv plan --json` prints it: {error}") from error
-    with o.connected(address, timeout) as client:
-        client.ask(admin.change_node(saved.node, saved.action, heir=saved.heir, plan=saved.plan)).result()
-        if wait and saved.action in ("drain", "replace"):
-            _wait_until_empty(client, saved.node, within)
 
 
 @explain_app.command("shard")
@@ -318,7 +250,7 @@ def tune(
         show_rows([row], as_json=False)
 
 
-def _wait_until_empty(client: zkv.Client, node: str, within_s: float) -> None:
+def wait_until_empty(client: zkv.Client, node: str, within_s: float) -> None:
     """Return when the node holds no replica, or is in the map no more. Raises Timeout, NotPossible, Unavailable."""
     end = time.monotonic() + within_s
     while True:
@@ -333,57 +265,3 @@ def _wait_until_empty(client: zkv.Client, node: str, within_s: float) -> None:
         if time.monotonic() > end:
             raise Timeout(f"{node} still holds {left} replicas after {within_s:g} s; it goes on", effect="done")
         time.sleep(_LOOK_S)
-
-
-def _show_plan(client: zkv.Client, action: str, node: str, heir: str, *, as_json: bool) -> None:
-    answer = client.ask(admin.plan_node(node, action, heir=heir)).result()
-    saved = _saved(answer, action, node, heir, look(client))
-    if as_json:
-        print(msgspec.json.encode(saved).decode())
-        return
-    if saved.moves:
-        show_rows(saved.moves, as_json=False)
-    size = "unknown" if saved.bytes is None else human_bytes(saved.bytes)
-    print(f"{len(saved.moves)} replicas, {size}, about {saved.estimated_s:.0f} s; at map version {saved.version}")
-    for risk in saved.risks:
-        print(f"risk: {risk}")
-
-
-def _saved(answer: PlanAnswer, action: str, node: str, heir: str, seen: Overview) -> SavedPlan:
-    tuning = seen.map.tuning
-    moves: list[dict[str, object]] = []
-    sizes: list[int | None] = []
-    for move in answer.moves:
-        size = seen.bytes_of(move.shard)
-        sizes.append(size)
-        target = move.target or None
-        moves.append({"shard": move.shard, "from": move.source, "to": target, "bytes": size, "why": move.why})
-    known = [size for size in sizes if size is not None]
-    return SavedPlan(
-        action,
-        node,
-        answer.plan,
-        answer.version,
-        moves,
-        heir,
-        bytes=None if len(known) < len(sizes) else sum(known),
-        estimated_s=_estimated_s(len(moves), sum(known), tuning),
-        risks=_risks(answer, seen, action, node),
-    )
-
-
-def _estimated_s(moves: int, size: int, tuning: Tuning) -> float:
-    """Bytes at the rate that one node may send, and about a second for each round of moves."""
-    copying = size / tuning.bytes_per_s if tuning.bytes_per_s else 0.0
-    return round(copying + moves / (_REPLICAS_PER_S * tuning.moves_per_node), 1)
-
-
-def _risks(answer: PlanAnswer, seen: Overview, action: str, node: str) -> list[str]:
-    risks = [f"shard {move.shard}: there is no node to take its replica" for move in answer.moves if not move.target]
-    if seen.below:
-        risks.append(f"shards {seen.below} are below their replica count already")
-    if action == "remove":
-        risks.append(f"until all is rebuilt, shards of {node} have one replica fewer")
-    if any(seen.bytes_of(move.shard) is None for move in answer.moves):
-        risks.append("some shards are not counted yet: bytes and time are too low")
-    return risks

@@ -6,7 +6,7 @@ import typer
 from typer.main import get_command
 
 from zkv import errors
-from zkv.cli import bench, chaos, cluster, data, elastic, processes, sim, tables, tour, transfer, watch
+from zkv.cli import bench, chaos, cluster, data, elastic, plans, processes, sim, tables, tour, transfer, watch
 from zkv.cli.options import FAILED, UNAVAILABLE, USAGE
 from zkv.server.exits import Exit
 
@@ -42,8 +42,8 @@ for _show in (cluster.status, cluster.shards, cluster.locate, cluster.ring, tabl
     app.command(rich_help_panel=_CLUSTER)(_show)
 app.add_typer(elastic.nodes_app, name="nodes", rich_help_panel=_CLUSTER)
 app.add_typer(elastic.operators_app, name="operators", rich_help_panel=_CLUSTER)
-app.add_typer(elastic.plan_app, name="plan", rich_help_panel=_CLUSTER)
-app.command(rich_help_panel=_CLUSTER)(elastic.apply)
+app.add_typer(plans.app, name="plan", rich_help_panel=_CLUSTER)
+app.command(rich_help_panel=_CLUSTER)(plans.apply)
 app.add_typer(elastic.explain_app, name="explain", rich_help_panel=_CLUSTER)
 app.command(rich_help_panel=_CLUSTER)(elastic.tune)
 app.add_typer(tables.app, name="table", rich_help_panel=_CLUSTER)

@@ -1,6 +1,5 @@
 """Commands on tables: tables, table create|drop|show."""
 
-import sys
 from typing import Annotated, Literal
 
 import typer
@@ -9,7 +8,6 @@ from zkv.cli import options as o
 from zkv.cli.cluster import table_named
 from zkv.cli.overview import look
 from zkv.cli.render import print_json, show_rows
-from zkv.errors import InvalidRequest
 
 app = typer.Typer(help="Create, drop and show tables.", no_args_is_help=True)
 
@@ -53,7 +51,7 @@ def create(
 @app.command()
 def drop(
     name: NameArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: o.YesOption = False,
     address: o.AddressOption = o.ADDRESS,
     timeout: o.TimeoutOption = o.TIMEOUT_S,
 ) -> None:
@@ -61,11 +59,7 @@ def drop(
 
     Example: zkv table drop events --yes
     """
-    if not yes:
-        if not sys.stdin.isatty():
-            what = "nobody can be asked, for stdin is no terminal"
-            raise InvalidRequest(what, advice=f"--yes drops the table {name}")
-        typer.confirm(f"Drop the table {name} and all its rows?", abort=True)
+    o.ask_first(f"Drop the table {name} and all its rows?", yes=yes, consent=f"drops the table {name}")
     with o.connected(address, timeout) as client:
         client.drop_table(name)
 

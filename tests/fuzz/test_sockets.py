@@ -12,7 +12,6 @@ from tests.fuzz.sockets import SPEECHES, Peer, connections, hostile_frames, wild
 from zkv import limits
 from zkv.core.cluster.frames import Requests
 from zkv.core.cluster.messages import (
-    PROTOCOL_VERSION,
     Hello,
     MapRequest,
     Register,
@@ -22,6 +21,7 @@ from zkv.core.cluster.messages import (
 )
 from zkv.core.cluster.partition import partition_key
 from zkv.core.cluster.shardmap import MapSnapshot
+from zkv.core.cluster.versions import PROTOCOL_VERSION
 from zkv.core.message import Message
 from zkv.core.shard.commands import ReadGroup, ScanGroup
 from zkv.testing import Cluster
@@ -157,13 +157,15 @@ def test_what_a_client_does_not_read_takes_a_bounded_part_of_memory(
 
 
 @pytest.mark.parametrize("name", ["node1", "coordinator"])
-def test_who_speaks_another_version_is_answered_with_ours(cluster: Cluster, load: CheckedLoad, name: str) -> None:
+def test_who_speaks_a_version_too_far_from_ours_is_answered_with_ours(
+    cluster: Cluster, load: CheckedLoad, name: str
+) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = context.socket(zmq.DEALER)
     socket.connect(f"tcp://{cluster.address_of(name)}")
-    asked: list[Message] = [Hello(1, PROTOCOL_VERSION + 1, 0)]
+    asked: list[Message] = [Hello(1, PROTOCOL_VERSION + 2, 0)]
     if name == "coordinator":
-        asked.append(Register("strange", 1, 0, "127.0.0.1:1", "", 1.0, PROTOCOL_VERSION + 1, ()))
+        asked.append(Register("strange", 1, 0, "127.0.0.1:1", "", 1.0, PROTOCOL_VERSION + 2, ()))
     try:
         for message in asked:
             socket.send(codec.encode(message))
@@ -176,6 +178,6 @@ def test_who_speaks_another_version_is_answered_with_ours(cluster: Cluster, load
     for refusal in answers[1:]:
         refused = codec.decode_from_coordinator(refusal)
         assert isinstance(refused, RegisterRefused)
-        assert "speaks protocol 2, the coordinator 1" in refused.what
+        assert "node strange speaks protocol 3, this coordinator 1: more than one version apart" in refused.what
     assert len(answers) == len(asked)
     load.wait_until_all_advanced()

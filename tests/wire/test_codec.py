@@ -69,8 +69,9 @@ FRAMES: list[tuple[Decode, Message, str]] = [
             1,
             9,
             (3, 4),
+            2,
         ),
-        "9803"
+        "9903"
         + "07a26e310b92"
         + "9c14010203040504050"
         + "9ff"
@@ -78,7 +79,7 @@ FRAMES: list[tuple[Decode, Message, str]] = [
         + "01c4077061796c6f6164c2"
         + "99160102030405"
         + "04c3c2"
-        + "0109920304",
+        + "010992030402",
     ),
     (
         codec.decode_to_client,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import zmq
 
 from zkv import limits
+from zkv.core.cluster import versions
 from zkv.core.cluster.frames import PeerMessage, Peers
 from zkv.core.node.host import Address
 from zkv.core.node.links import MESSAGES, LinkWatch
@@ -54,7 +55,8 @@ class PeerLinks:
             return
         address, latest = known
         heard_ms = self._watch.heard_of(node)
-        body = codec.encode(Peers(cluster, self._me, incarnation or latest, tuple(messages), lane, now_ms, heard_ms))
+        told, protocol = tuple(messages), versions.PROTOCOL_VERSION
+        body = codec.encode(Peers(cluster, self._me, incarnation or latest, told, lane, now_ms, heard_ms, protocol))
         if len(body) > limits.FRAME_BYTES_MAX - _SPARE_BYTES and len(messages) > 1:
             middle = len(messages) // 2
             self.send(cluster, to, messages[:middle], now_ms, lane=lane)
@@ -74,7 +76,7 @@ class PeerLinks:
         if now_ms < self._tend_at_ms:
             return []
         self._tend_at_ms = now_ms + _TEND_MS
-        lines = []
+        lines = self._watch.told()
         for node, lane in self._watch.silent(now_ms):
             known = self._known.get(node)
             silent = self._sockets.pop((known[0], lane), None) if known is not None else None

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from zkv.core.cluster import versions
 from zkv.core.cluster.frames import Forward, Forwarded, PeerMessage, Peers
 from zkv.core.cluster.shardmap import Tuning
 from zkv.core.node.coordination import Coordination, CoordinatorTurn, member_of
@@ -300,7 +301,13 @@ class SimNode(Process):
         node, incarnation = to
         known = self.node.addresses().get(node)
         if known is not None:
-            frame = Peers(self.node.cluster, NodeId(self.name), incarnation or known[1], tuple(messages))
+            frame = Peers(
+                self.node.cluster,
+                NodeId(self.name),
+                incarnation or known[1],
+                tuple(messages),
+                protocol=versions.PROTOCOL_VERSION,
+            )
             requests = any(isinstance(message, Forward | Forwarded) for message in messages)
             self.network.send(self.name, node, Arrival(lane, b"", codec.encode(frame)), doubled=not requests)
 

@@ -1,7 +1,8 @@
 """Bytes <-> messages: the one table of what may arrive where.
 
 Every frame is one msgpack body; its decoder checks tags, types, lengths and spare fields in C. A body that is not
-exactly one known message raises BadFrame: the caller counts and drops it, and never answers.
+exactly one known message raises BadFrame: the caller counts and drops it, and never answers. First words of a version
+too far from ours are read as far as they state it (`introductions`), so that they are refused in words.
 """
 
 import msgspec
@@ -10,6 +11,7 @@ from zkv.core.cluster import messages as m
 from zkv.core.cluster.frames import Answers, Peers, Requests
 from zkv.core.cluster.shardmap import Beacon, MapDelta
 from zkv.errors import BadFrame
+from zkv.wire.introductions import introduction
 
 ClientFrame = Requests | m.Hello | m.MapRequest | m.StatusRequest
 ToNode = ClientFrame | Peers
@@ -34,6 +36,9 @@ def decode_to_node(frame: bytes) -> ToNode:
     try:
         return _to_node.decode(frame)
     except (ValueError, RecursionError) as error:
+        stranger = introduction(frame)
+        if isinstance(stranger, m.Hello | Peers):
+            return stranger
         raise BadFrame(str(error)) from error
 
 
@@ -42,6 +47,9 @@ def decode_to_coordinator(frame: bytes) -> ToCoordinator:
     try:
         return _to_coordinator.decode(frame)
     except (ValueError, RecursionError) as error:
+        stranger = introduction(frame)
+        if isinstance(stranger, m.Hello | m.Register | Peers):
+            return stranger
         raise BadFrame(str(error)) from error
 
 
@@ -58,6 +66,9 @@ def decode_to_client(frame: bytes) -> ToClient:
     try:
         return _to_client.decode(frame)
     except (ValueError, RecursionError) as error:
+        stranger = introduction(frame)
+        if isinstance(stranger, m.Welcome):
+            return stranger
         raise BadFrame(str(error)) from error
 
 

@@ -6,6 +6,7 @@ import pytest
 from tests.core.cluster.town import CLIENT, Town, serving, state_of
 from zkv import limits
 from zkv.core.cluster import messages as m
+from zkv.core.cluster import versions
 from zkv.core.cluster.shardmap import NodeState
 from zkv.ids import NodeId
 
@@ -86,7 +87,7 @@ def test_a_node_that_moves_is_published_under_its_new_address() -> None:
     ("change", "words"),
     [
         ({"cluster": 12345}, "belongs to cluster 0000000000003039"),
-        ({"protocol": 99}, "speaks protocol 99"),
+        ({"protocol": 3}, "node n9 speaks protocol 3, this coordinator 1: more than one version apart"),
         ({"weight": 0.0}, "above 0"),
         ({"weight": float("nan")}, "above 0"),
         ({"zone": "z" * 65}, "1 to 64 characters"),
@@ -139,3 +140,11 @@ def test_a_coordinator_just_started_does_not_give_a_living_nodes_id_away() -> No
     town.run(3_000)
     assert town.state.map.nodes[NodeId("n1")].incarnation == town.nodes["n1"].incarnation
     assert town.state.operators == {}
+
+
+def test_a_node_one_version_ahead_is_taken_and_told_the_coordinators_own_version() -> None:
+    town = serving()
+    town.coordinator.receive(CLIENT, m.Register(NodeId("n9"), 5, 0, "n9:1", "", 1.0, versions.PROTOCOL_VERSION + 1, ()))
+    town.run(200)
+    (answer,) = [answer for answer in town.answers if isinstance(answer, m.Registered)]
+    assert (answer.protocol, NodeId("n9") in town.state.map.nodes) == (versions.PROTOCOL_VERSION, True)

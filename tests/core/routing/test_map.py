@@ -205,9 +205,12 @@ def test_a_coordinator_that_dies_after_the_map_is_known_is_not_missed(cluster: F
 
 @pytest.mark.parametrize(
     ("welcome", "said"),
-    [(Welcome(0, 9, 77, "n1", "node", 1), "protocol 9"), (Welcome(0, 9, 0, "c", "coordinator", 1), "protocol 9")],
+    [
+        (Welcome(0, 3, 77, "n1", "node", 1), "n1:1 speaks protocol 3, this client 1: more than one version apart"),
+        (Welcome(0, 9, 0, "c", "coordinator", 1), "n1:1 speaks protocol 9, this client 1"),
+    ],
 )
-def test_a_peer_of_another_protocol_is_a_protocol_error_at_once(welcome: Welcome, said: str) -> None:
+def test_a_peer_of_a_protocol_too_far_away_is_a_protocol_error_at_once(welcome: Welcome, said: str) -> None:
     cluster = FakeCluster(given=("n1:1",))
     cluster.deaf.add("n1:1")
     call = cluster.ask(ops.put("k", "v"))
@@ -216,6 +219,22 @@ def test_a_peer_of_another_protocol_is_a_protocol_error_at_once(welcome: Welcome
     cluster.run(call, for_ms=10)
     assert isinstance(call.outcome, errors.ProtocolError)
     assert said in str(call.outcome)
+
+
+def test_a_node_one_version_ahead_is_asked_like_any_other(cluster: FakeCluster) -> None:
+    cluster.answer("n1:1", Welcome(0, 2, 77, "n1", "node", 1))
+    cluster.run(for_ms=5)
+    cluster.lead(1, "n1")
+    cluster.result(ops.mput({b"k%d" % number: b"v" for number in range(50)}))
+    assert "n1:1" in {address for address, _ in cluster.groups()}
+
+
+def test_a_node_too_far_ahead_is_not_asked_while_others_serve(cluster: FakeCluster) -> None:
+    cluster.answer("n1:1", Welcome(0, 3, 77, "n1", "node", 1))
+    cluster.run(for_ms=5)
+    cluster.lead(1, "n2")
+    cluster.result(ops.mput({b"k%d" % number: b"v" for number in range(50)}))
+    assert "n1:1" not in {address for address, _ in cluster.groups()}
 
 
 def test_a_node_of_another_cluster_is_not_asked(cluster: FakeCluster) -> None:

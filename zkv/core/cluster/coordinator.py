@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from zkv.core.cluster import messages as m
+from zkv.core.cluster import versions
 from zkv.core.cluster.changes import ChangeRequests
 from zkv.core.cluster.commands import CoordinatorState, MapCommand, encode
 from zkv.core.cluster.draft import Draft
@@ -235,7 +236,8 @@ class Coordinator:
 
     def _welcome(self, hello: m.Hello) -> m.Welcome:
         shard_map = self.state.map
-        return m.Welcome(hello.id, m.PROTOCOL_VERSION, shard_map.cluster, self.name, "coordinator", shard_map.version)
+        protocol = versions.PROTOCOL_VERSION
+        return m.Welcome(hello.id, protocol, shard_map.cluster, self.name, "coordinator", shard_map.version)
 
     def _status(self, request: m.StatusRequest) -> m.StatusAnswer:
         told = figures(self.state, self.reports, self.liveness, leading=self._leading, received=self.received)

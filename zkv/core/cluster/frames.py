@@ -70,6 +70,7 @@ class Peers(Message, tag=3, frozen=True, gc=False):
     Dropped unless `cluster` and `incarnation` (of the receiver's data folder; rule 1) are the receiver's own.
     `lane`: the link that it came over, 0 for messages, 1 for snapshots. `sent_ms`: the sender's clock. `heard_ms`: of
     each lane, the receiver's own stamp on the last frame that arrived, given back (`zkv.core.node.links`).
+    `protocol`: the sender's version; who is too far from it listens to none of `messages`.
     """
 
     cluster: Cluster
@@ -79,3 +80,4 @@ class Peers(Message, tag=3, frozen=True, gc=False):
     lane: Annotated[int, msgspec.Meta(ge=0, le=1)] = 0
     sent_ms: int = 0
     heard_ms: tuple[int, int] = (0, 0)
+    protocol: int = 1

@@ -14,8 +14,6 @@ from zkv.core.raft.messages import Member
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import NodeId, ReplicaId, ShardId
 
-PROTOCOL_VERSION = 1
-
 
 class Hello(Message, tag=40, frozen=True, gc=False):
     """First word of a client to a node or a coordinator. `cluster` 0: not known yet."""
@@ -197,10 +195,14 @@ class Registered(Message, tag=61, frozen=True, gc=False):
 
     cluster: int
     map: MapSnapshot
+    protocol: int = 1
 
 
 class RegisterRefused(Message, tag=62, frozen=True, gc=False):
-    """Coordinator to node: wrong cluster, wrong version, or the id is in use. The node stops with `what`."""
+    """Coordinator to node: wrong cluster, wrong version, or the id is in use. The node stops with `what`.
+
+    It never changes, so that nodes of all versions understand it.
+    """
 
     what: str
 

@@ -5,10 +5,11 @@ from typing import Final
 
 from msgspec import structs
 
+from zkv.core.cluster import versions
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.liveness import Liveness
-from zkv.core.cluster.messages import PROTOCOL_VERSION, Alive, Heard, Register, Registered, RegisterRefused
+from zkv.core.cluster.messages import Alive, Heard, Register, Registered, RegisterRefused
 from zkv.core.cluster.reports import Reports
 from zkv.core.cluster.shardmap import NodeDuty, NodeInfo, NodeState
 from zkv.core.message import Message
@@ -47,8 +48,8 @@ def told_of(before: NodeInfo | None, after: NodeInfo) -> str:
 
 def wrong_with(register: Register, cluster: int) -> str | None:
     """Why no such node can belong to this cluster; None if it can."""
-    if register.protocol != PROTOCOL_VERSION:
-        return f"node {register.node} speaks protocol {register.protocol}, the coordinator {PROTOCOL_VERSION}"
+    if not versions.works_with(register.protocol):
+        return versions.too_far(f"node {register.node}", register.protocol, "this coordinator")
     if register.cluster not in (0, cluster):
         return (
             f"the folder of node {register.node} belongs to cluster {register.cluster:016x}, this coordinator to "
@@ -157,7 +158,9 @@ class Registrar:
         for node, (source, register) in list(self._waiting.items()):
             held = self._state.map.nodes.get(node)
             if held is not None and held == structs.replace(registered(register, held), state=held.state):
-                answers.append((source, Registered(self._state.map.cluster, self._state.map.snapshot())))
+                map_now = self._state.map
+                welcome = Registered(map_now.cluster, map_now.snapshot(), versions.PROTOCOL_VERSION)
+                answers.append((source, welcome))
                 del self._waiting[node]
         return answers
 

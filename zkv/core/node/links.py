@@ -8,6 +8,7 @@ for one.
 
 from typing import Final
 
+from zkv.core.cluster import versions
 from zkv.core.cluster.frames import Peers
 from zkv.ids import NodeId
 
@@ -30,12 +31,14 @@ class _Lane:
 
 
 class _Peer:
-    __slots__ = ("heard_ms", "lanes", "owed_ms")
+    __slots__ = ("heard_ms", "lanes", "owed_ms", "protocol", "strange")
 
     def __init__(self) -> None:
         self.lanes = (_Lane(), _Lane())
         self.heard_ms = 0  # when anything of it last arrived, by our clock
         self.owed_ms: int | None = None  # when the first frame arrived that was not followed by one of ours
+        self.protocol = versions.PROTOCOL_VERSION  # as it last stated it
+        self.strange = False  # that is too far from ours
 
 
 class LinkWatch:
@@ -43,6 +46,7 @@ class LinkWatch:
 
     def __init__(self) -> None:
         self._peers: dict[NodeId, _Peer] = {}
+        self._told: dict[NodeId, str] = {}
 
     def heard_of(self, peer: NodeId) -> tuple[int, int]:
         """For the next frame to this peer: its last stamp on each lane."""
@@ -59,9 +63,16 @@ class LinkWatch:
         if link.waiting_ms is None and not empty:
             link.waiting_ms = now_ms
 
-    def heard(self, frame: Peers, now_ms: int) -> None:
-        """A frame of a peer arrived, meant for this node."""
+    def heard(self, frame: Peers, now_ms: int) -> bool:
+        """A frame of a peer arrived, meant for this node. False: its version is too far from ours, do not listen.
+
+        Such a peer counts as silent, for nothing that it does is understood.
+        """
         known = self._peer(frame.sender)
+        if frame.protocol != known.protocol:
+            self._introduced(frame.sender, known, frame.protocol)
+        if known.strange:
+            return False
         known.heard_ms = now_ms
         known.lanes[frame.lane].heard_ms = frame.sent_ms
         if frame.messages and known.owed_ms is None:
@@ -69,6 +80,12 @@ class LinkWatch:
         for link, echo_ms in zip(known.lanes, frame.heard_ms, strict=True):
             if link.waiting_ms is not None and link.waiting_ms <= echo_ms <= link.sent_ms:
                 link.waiting_ms = now_ms if echo_ms < link.sent_ms else None
+        return True
+
+    def told(self) -> list[str]:
+        """What is worth a line in the log since the last call: the newest of each peer."""
+        told, self._told = list(self._told.values()), {}
+        return told
 
     def silent(self, now_ms: int) -> list[tuple[NodeId, int]]:
         """(peer, lane) of each link to be connected anew; each is then given SILENT_MS again."""
@@ -92,6 +109,14 @@ class LinkWatch:
             for peer, known in self._peers.items()
             if known.owed_ms is not None and now_ms - known.owed_ms >= ECHO_MS
         ]
+
+    def _introduced(self, peer: NodeId, known: _Peer, protocol: int) -> None:
+        known.protocol, was_strange = protocol, known.strange
+        known.strange = not versions.works_with(protocol)
+        if known.strange:
+            self._told[peer] = versions.too_far(f"refused node {peer}: it", protocol, "this node")
+        elif was_strange:
+            self._told[peer] = f"node {peer} now speaks protocol {protocol}, and is listened to"
 
     def _peer(self, peer: NodeId) -> _Peer:
         known = self._peers.get(peer)

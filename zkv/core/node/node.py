@@ -13,6 +13,7 @@ import msgspec
 
 from zkv import limits
 from zkv.core.cluster import messages as m
+from zkv.core.cluster import versions
 from zkv.core.cluster.follower import MapFollower
 from zkv.core.cluster.frames import Answers, Dismissed, Forward, Forwarded, PeerMessage, Peers, Requests
 from zkv.core.cluster.partition import partition_of, user_key
@@ -136,23 +137,20 @@ class Node:
                 self._requests(message, Route(_NOBODY, origin))
             case m.Hello():
                 version = self.follower.map.version if self.follower.map else 0
-                self._out.direct.append(
-                    (
-                        origin,
-                        m.Welcome(message.id, m.PROTOCOL_VERSION, self.cluster, self.identity.node, "node", version),
-                    )
-                )
+                protocol, me = versions.PROTOCOL_VERSION, self.identity.node
+                self._out.direct.append((origin, m.Welcome(message.id, protocol, self.cluster, me, "node", version)))
             case m.MapRequest():
                 self._out.direct.append((origin, self._map_answer(message.id)))
             case m.StatusRequest():
                 self._out.direct.append((origin, m.StatusAnswer(message.id, _encode(self.figures()))))
 
     def from_peer(self, frame: Peers) -> None:
-        """One frame of another node; dropped unless it is meant for this cluster and this folder (rule 1)."""
+        """One frame of another node; dropped unless meant for this cluster and folder (rule 1), in words we know."""
         if frame.cluster != self.cluster or frame.incarnation != self.identity.incarnation:
             self.counts["peer frames for another"] = self.counts.get("peer frames for another", 0) + 1
             return
-        self.links.heard(frame, self.host.now_ms)
+        if not self.links.heard(frame, self.host.now_ms):
+            return
         for message in frame.messages:
             if isinstance(message, _RAFT):
                 self.host.step(message, frame.sender)
@@ -333,6 +331,9 @@ class Node:
 
     def _registered(self, message: m.Registered) -> None:
         if self.cluster and message.cluster != self.cluster:
+            return
+        if not versions.works_with(message.protocol):
+            self._refused(versions.too_far("it", message.protocol, "this node"))
             return
         self.cluster = message.cluster
         self.registration.welcomed()

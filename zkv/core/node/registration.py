@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import msgspec
 
 from zkv import limits
-from zkv.core.cluster.messages import PROTOCOL_VERSION, Alive, Dropped, Heard, Register, ShardReport
+from zkv.core.cluster import versions
+from zkv.core.cluster.messages import Alive, Dropped, Heard, Register, ShardReport
 from zkv.core.message import Message
 from zkv.core.node.host import Hosted
 from zkv.core.raft.replica import Role
@@ -114,9 +115,8 @@ class Registration:
 
     def _register(self, cluster: int, reports: list[ShardReport]) -> Register:
         me = self.identity
-        return Register(
-            me.node, me.incarnation, cluster, me.address, me.zone, me.weight, PROTOCOL_VERSION, tuple(reports)
-        )
+        protocol = versions.PROTOCOL_VERSION
+        return Register(me.node, me.incarnation, cluster, me.address, me.zone, me.weight, protocol, tuple(reports))
 
     def _alive(self, changed: list[Hosted[ShardMachine]]) -> Alive:
         self._number += 1

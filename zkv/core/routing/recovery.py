@@ -7,6 +7,7 @@ still come, and counts.
 from collections.abc import Iterable
 
 from zkv.core.cluster import messages as m
+from zkv.core.cluster import versions
 from zkv.core.cluster.frames import Requests
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.routing.answers import Answering
@@ -100,7 +101,7 @@ class Recovery:
 
     def _suspect(self, address: str, now_ms: int) -> None:
         if self._peers.suspect(address, now_ms):
-            self._outbox.tell(address, m.Hello(0, m.PROTOCOL_VERSION, 0))  # any answer clears it
+            self._outbox.tell(address, m.Hello(0, versions.PROTOCOL_VERSION, 0))  # any answer clears it
 
     def _give_up_on(self, addresses: set[str], detail: str, now_ms: int) -> None:
         for attempt in list(self._flights.attempts.values()):

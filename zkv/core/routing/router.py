@@ -8,6 +8,7 @@ comes from. Nothing here reads a clock: `now_ms` is handed in, and every request
 from typing import Final
 
 from zkv.core.cluster import messages as m
+from zkv.core.cluster import versions
 from zkv.core.cluster.frames import Answers, Requests
 from zkv.core.cluster.shardmap import Beacon, MapDelta
 from zkv.core.message import Message
@@ -128,7 +129,7 @@ class Router:
         peer.connected = True
         peer.away_since = None
         shard_map = self.atlas.map
-        self._outbox.tell(address, m.Hello(0, m.PROTOCOL_VERSION, shard_map.cluster if shard_map is not None else 0))
+        self._outbox.tell(address, m.Hello(0, versions.PROTOCOL_VERSION, shard_map.cluster if shard_map else 0))
         if shard_map is None:
             self._outbox.tell(address, m.MapRequest(self.atlas.asking(now_ms)[0]))
         self._recovery.wake(now_ms)
@@ -188,8 +189,8 @@ class Router:
     def _welcomed(self, peer: Peer, message: m.Welcome, now_ms: int) -> None:
         peer.node, peer.role = message.node, message.role
         shard_map = self.atlas.map
-        if message.protocol != m.PROTOCOL_VERSION:
-            peer.fault = f"speaks protocol {message.protocol}, not {m.PROTOCOL_VERSION}"
+        if not versions.works_with(message.protocol):
+            peer.fault = versions.too_far("", message.protocol, "this client").lstrip()
         elif shard_map is not None and message.cluster not in (0, shard_map.cluster):
             peer.fault = FOREIGN
         else:

@@ -1,0 +1,43 @@
+"""A node meets peers and coordinators of other versions: one apart they work together, further apart it refuses."""
+
+import pytest
+
+from tests.core.node.trio import SHARD, Trio
+from zkv.core.cluster import messages as m
+from zkv.core.cluster.frames import Peers
+from zkv.core.cluster.versions import PROTOCOL_VERSION
+from zkv.core.raft.messages import VoteRequest
+from zkv.ids import NodeId, ReplicaId
+
+LATER = 1_000  # a term
+
+
+@pytest.mark.parametrize(("ahead", "heeded"), [(0, True), (1, True), (-1, True), (2, False), (-2, False)])
+def test_a_peer_is_listened_to_up_to_one_version_away(ahead: int, heeded: bool) -> None:
+    """The word of a later term is what nobody ignores who hears it."""
+    trio = Trio()
+    leader = trio.machines[trio.leader()]
+    other = next(name for name in trio.machines if name != leader.name)
+    mine = leader.node.host.hosted[SHARD].replica
+    sender = ReplicaId(next(peer for peer, _ in mine.progress() if peer != mine.id))
+    word = VoteRequest(SHARD, sender, mine.id, LATER, 0, 0, False, True)
+    frame = Peers(77, NodeId(other), leader.incarnation, (word,), protocol=PROTOCOL_VERSION + ahead)
+    leader.node.from_peer(frame)
+    assert (mine.term == LATER) is heeded
+    assert (leader.node.links.told() == []) is heeded
+
+
+@pytest.mark.parametrize(("ahead", "stopped"), [(0, False), (1, False), (2, True)])
+def test_a_coordinator_is_obeyed_up_to_one_version_away(ahead: int, stopped: bool) -> None:
+    trio = Trio()
+    trio.leader()
+    node = trio.machines["n1"].node
+    assert node.follower.map is not None
+    node.from_coordinator(m.Registered(77, node.follower.map.snapshot(), PROTOCOL_VERSION + ahead))
+    assert node.registration.registered is not stopped
+    assert node.turn().stop == (
+        "it speaks protocol 3, this node 1: more than one version apart they do not work together, so upgrade one "
+        "version at a time"
+        if stopped
+        else ""
+    )

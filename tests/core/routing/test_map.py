@@ -1,5 +1,7 @@
 """The client's map: followed by broadcast, healed by what answers show, never polled."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -8,7 +10,9 @@ from tests.core.routing.fake_shards import Fault
 from zkv import errors
 from zkv.core.cluster.messages import MapRequest, Welcome
 from zkv.core.cluster.shardmap import MapDelta, NodeState, Partitioner
+from zkv.core.routing import admin
 from zkv.core.routing import operations as ops
+from zkv.core.routing.operations import Request
 from zkv.core.shard.commands import EFFECT_NONE, Answer, Group, Reason, Refused, WriteGroup
 
 
@@ -201,6 +205,24 @@ def test_a_coordinator_that_dies_after_the_map_is_known_is_not_missed(cluster: F
     cluster.kill("n1:1")
     cluster.lead(1, "n2", publish=False)
     assert cluster.result(ops.mput(dict.fromkeys(keys, b"v"))) == dict.fromkeys(keys, 1)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [lambda: ops.get("k"), admin.shard_map, admin.status, lambda: admin.create_table("new", 5)],
+    ids=["get", "map", "status", "create a table"],
+)
+def test_whatever_is_asked_of_a_peer_of_a_protocol_too_far_away_ends_at_once(
+    asked: Callable[[], Request[object]],
+) -> None:
+    cluster = FakeCluster(given=("n1:1",))
+    cluster.deaf.add("n1:1")
+    call = cluster.ask(asked())
+    cluster.run(for_ms=5)
+    cluster.answer("n1:1", Welcome(0, 3, 77, "n1", "node", 1))
+    cluster.run(call, for_ms=10)
+    assert isinstance(call.outcome, errors.ProtocolError)
+    assert call.outcome.effect == "none"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from zkv.core.routing.parts import NEVER
 from zkv.core.routing.peers import Peers
 from zkv.core.routing.retry import LAST_MS, pause_ms
 from zkv.core.shard.commands import EFFECT_DONE, EFFECT_NONE
-from zkv.errors import Effect, InvalidRequest, NoSuchTable, Timeout, Unavailable, ZkvError
+from zkv.errors import Effect, InvalidRequest, NoSuchTable, ProtocolError, Timeout, Unavailable, ZkvError
 from zkv.ids import NodeId
 
 T_co = TypeVar("T_co", covariant=True)
@@ -203,6 +203,12 @@ class Desk:
                 call.next_ms = now_ms
         self.tick(now_ms)
 
+    def refuse_unsent(self, error: ZkvError) -> None:
+        """No address can ever be used: end what was never sent. What may be under way is late by its deadline."""
+        for call in list(self._calls.values()):
+            if call.version is None and not call.doubt and not self._was_silent(call):
+                self._end(call, error)
+
     def done(self, answer: m.AdminDone, address: str, now_ms: int) -> None:
         """A coordinator has done it: wait for the map."""
         call = self._asked.pop(answer.id, None)
@@ -325,6 +331,8 @@ class Desk:
             because = f": {call.detail}" if call.detail else ""
             return Timeout(f"no answer from a coordinator within {waited}{because}", effect=effect)
         nobody = self._peers.silence() or call.detail or "no coordinator can be reached"
+        if self._peers.all_faulty:
+            return ProtocolError(nobody)
         return Unavailable(f"no success within {waited}: {nobody}")
 
     def _new_id(self) -> int:

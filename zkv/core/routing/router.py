@@ -238,3 +238,4 @@ class Router:
         waiting, self._places.unplaced = self._places.unplaced, []
         for part, _ in waiting:
             self._ledger.ended(part, error)
+        self._desk.refuse_unsent(error)

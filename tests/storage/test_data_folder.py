@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from zkv.errors import StorageError
+from zkv.storage import folder as folder_module
 from zkv.storage.faults import Damaged
 from zkv.storage.folder import Folder
 from zkv.storage.log import Log
@@ -64,10 +65,111 @@ def test_another_owner_is_refused_with_both_names(name: str, role: str, tmp_path
         opened(tmp_path, name=name, role=role)
 
 
-def test_another_format_is_refused_before_anything_else_is_read(tmp_path: Path) -> None:
-    (tmp_path / "identity.json").write_text(json.dumps({"format": 2, "something": "new"}))
-    with pytest.raises(StorageError, match="of format 2, and this version of zkv reads 1"):
+def contents(path: Path) -> dict[str, tuple[bytes, int]]:
+    """Each file's bytes and time of change, and each folder's (an entry that comes or goes changes it)."""
+    whole = {"": path} | {str(found.relative_to(path)): found for found in path.rglob("*")}
+    return {
+        name: (found.read_bytes() if found.is_file() else b"", found.stat().st_mtime_ns)
+        for name, found in whole.items()
+    }
+
+
+def of_format(path: Path, number: object, **more: object) -> None:
+    """Say that the folder is of that format, and let no lock lie in it, as after a copy."""
+    file = path / "identity.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": number} | more))
+    (path / "lock").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (2, "is of format 2, written by a newer zkv; this one reads up to 1.*start it with the version that wrote it"),
+        (7, "is of format 7, written by a newer zkv"),
+        (0, "is of format 0, which this version of zkv reads no more; it reads 1 to 1.*a version between.*rejoins"),
+        ("two", "cannot be read"),
+    ],
+)
+def test_a_folder_of_another_format_is_refused_and_every_byte_of_it_is_as_it_was(
+    number: object, words: str, tmp_path: Path
+) -> None:
+    joined(tmp_path)
+    of_format(tmp_path, number, something="that this version does not know")
+    before = contents(tmp_path)
+    assert len(before) > 5
+    with pytest.raises(StorageError, match=words):
         opened(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def refuses(path: Path, **owner: str) -> None:
+    before = contents(path)
+    with pytest.raises(StorageError):
+        opened(path, **owner)
+    assert contents(path) == before
+
+
+def test_whatever_a_folder_is_refused_for_it_is_as_it_was(tmp_path: Path) -> None:
+    joined(tmp_path / "theirs")
+    (tmp_path / "theirs" / "lock").unlink()
+    refuses(tmp_path / "theirs", name="node2")
+    refuses(tmp_path / "theirs", role="coordinator")
+    without_rows(tmp_path / "theirs")
+    refuses(tmp_path / "theirs")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.tex").write_text("long")
+    refuses(tmp_path / "work")
+
+
+def first_to_second(path: Path) -> None:
+    (path / "steps").write_text((path / "steps").read_text() + "1" if (path / "steps").exists() else "1")
+
+
+def second_to_third(path: Path) -> None:
+    (path / "steps").write_text((path / "steps").read_text() + "2")
+
+
+def test_an_older_folder_is_brought_forward_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    incarnation = joined(tmp_path, 99)
+    monkeypatch.setattr(folder_module, "FORMAT", 3)
+    monkeypatch.setattr(folder_module, "MIGRATIONS", {1: first_to_second, 2: second_to_third})
+    for _ in range(2):
+        folder = opened(tmp_path)
+        assert (folder.incarnation, folder.cluster) == (incarnation, 99)
+        folder.close()
+        assert (tmp_path / "steps").read_text() == "12", "each once"
+    assert json.loads((tmp_path / "identity.json").read_text())["format"] == 3
+    monkeypatch.undo()
+    refuses(tmp_path)
+
+
+def test_a_step_that_was_interrupted_is_begun_anew_and_those_before_it_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path) -> None:
+        del path
+        raise KeyboardInterrupt
+
+    incarnation = joined(tmp_path)
+    monkeypatch.setattr(folder_module, "FORMAT", 3)
+    monkeypatch.setattr(folder_module, "MIGRATIONS", {1: first_to_second, 2: interrupted})
+    with pytest.raises(KeyboardInterrupt):
+        opened(tmp_path)
+    assert json.loads((tmp_path / "identity.json").read_text())["format"] == 2
+    monkeypatch.setattr(folder_module, "MIGRATIONS", {1: first_to_second, 2: second_to_third})
+    folder = opened(tmp_path)
+    assert folder.incarnation == incarnation
+    folder.close()
+    assert (tmp_path / "steps").read_text() == "12"
+
+
+def test_a_folder_older_than_the_oldest_migration_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    joined(tmp_path)
+    monkeypatch.setattr(folder_module, "FORMAT", 4)
+    monkeypatch.setattr(folder_module, "MIGRATIONS", {1: first_to_second, 3: second_to_third})
+    with pytest.raises(StorageError, match=r"is of format 1, which .* reads no more; it reads 3 to 4"):
+        opened(tmp_path)
+    refuses(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"format": 1}', '{"format": "1"}', "[]"])

@@ -5,14 +5,17 @@ lock            held while a process uses the folder; the kernel lets go when th
 pid             of that process, for people and scripts
 failed          why the last process stopped for good, if it did
 log/  rows/     the log's segments, the engine's files
+
+The format is of all files together. A folder that is refused, of another format or for anything else, is as it was.
 """
 
 import fcntl
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -23,6 +26,11 @@ from zkv.storage.open_engine import stored_kind
 from zkv.storage.segment_file import SUFFIX
 
 FORMAT = 1
+Migration = Callable[[Path], None]
+# By the format that each begins with: brings a folder's files to the next format. `identity.json` names that only when
+# the step has returned, so a step that was interrupted is begun anew, and whatever it has done must still be readable
+# as the old format: it writes beside what there is.
+MIGRATIONS: Final[dict[int, Migration]] = {}
 _IDENTITY, _LOCK, _PID, _FAILED = "identity.json", "lock", "pid", "failed"
 _HALF_MADE = _IDENTITY + ".new"
 _MAY_BE_THERE = frozenset({_LOCK, _PID, _HALF_MADE, "lost+found"})  # in a folder that is nobody's yet
@@ -65,15 +73,18 @@ class Folder:
         """Take the folder at `path`; an empty or missing one becomes `name`'s.
 
         Raises StorageError: in use, foreign, unreadable, or of another format; Damaged: it lost what it held, or a
-        flush failed here before.
+        flush failed here before. Nothing is written to a folder that is refused, not even the lock.
         """
+        owner = Owner(role, name)
         try:
             path.mkdir(parents=True, exist_ok=True)
+            _examine(path, owner)
             lock = _take_lock(path)
         except OSError as error:
             raise _unusable(path, error) from error
         try:
-            identity = _identify(path, Owner(role, name))
+            found = _examine(path, owner)  # again: now nobody else can change it
+            identity = _found(path, owner) if found is None else _migrate(path, found)
         except BaseException:
             os.close(lock)
             raise
@@ -163,10 +174,12 @@ def _take_lock(path: Path) -> int:
     return lock
 
 
-def _identify(path: Path, owner: Owner) -> Identity:
+def _examine(path: Path, owner: Owner) -> Identity | None:
+    """Whose the folder is; None: nobody's yet. Reads only. Raises StorageError where `owner` cannot have it."""
     file = path / _IDENTITY
     if not file.exists():
-        return _found(path, owner)
+        _refuse_strangers(path)
+        return None
     identity = _read(file)
     if identity.role != owner.role or identity.name != owner.name:
         raise StorageError(
@@ -182,28 +195,56 @@ def _identify(path: Path, owner: Owner) -> Identity:
     return identity
 
 
-def _found(path: Path, owner: Owner) -> Identity:
+def _refuse_strangers(path: Path) -> None:
     strangers = sorted(found.name for found in path.iterdir() if found.name not in _MAY_BE_THERE)
     if strangers:
         raise StorageError(
             f"the data folder {path} is not empty and has no {_IDENTITY}: it holds {', '.join(strangers[:3])}",
             advice=f"choose an empty folder; if it was zkv's, {REJOIN}",
         )
+
+
+def _found(path: Path, owner: Owner) -> Identity:
     identity = Identity(FORMAT, owner.role, owner.name, secrets.randbelow(2**63 - 1) + 1, 0)
     _store(path, identity)
     Disk().flush_folder(path.absolute().parent)
     return identity
 
 
+def _migrate(path: Path, identity: Identity) -> Identity:
+    """Bring a folder of an older format to ours, step by step; each is on disk before the next begins."""
+    while identity.format < FORMAT:
+        MIGRATIONS[identity.format](path)
+        identity = msgspec.structs.replace(identity, format=identity.format + 1)
+        _store(path, identity)
+    return identity
+
+
+def _refuse_format(file: Path, stored: int) -> None:
+    if stored > FORMAT:
+        raise StorageError(
+            f"{file} is of format {stored}, written by a newer zkv; this one reads up to {FORMAT}",
+            advice="start it with the version that wrote it, or a later one; the folder is as it was",
+        )
+    if stored < _oldest():
+        raise StorageError(
+            f"{file} is of format {stored}, which this version of zkv reads no more; it reads {_oldest()} to {FORMAT}",
+            advice=f"start it with a version between, which brings it forward; or, for a node, {REJOIN}",
+        )
+
+
+def _oldest() -> int:
+    """The oldest format from which the migrations lead to ours without a gap."""
+    oldest = FORMAT
+    while oldest - 1 in MIGRATIONS:
+        oldest -= 1
+    return oldest
+
+
 def _read(file: Path) -> Identity:
     try:
         content = file.read_bytes()
-        stored = msgspec.json.decode(content, type=_Format).format
-        if stored != FORMAT:
-            raise StorageError(
-                f"{file} is of format {stored}, and this version of zkv reads {FORMAT}",
-                advice="start it with the version that wrote it",
-            )
+        _refuse_format(file, msgspec.json.decode(content, type=_Format).format)
         return msgspec.json.decode(content, type=Identity)
     except msgspec.MsgspecError as error:
         raise Damaged(f"{file} cannot be read: {error}") from error

@@ -180,7 +180,7 @@ class _Walk:
             "1/n": found.least_share * 100,
             "hash % n": found.modulo_share * 100,
         }
-        self._draw("moved.png", {"moved by the fourth node": moved}, "% of all copies", digits=1)
+        self._draw("moved.png", {"moved by the fourth node": moved}, "% that changed its node", digits=1)
 
     def _kill(self) -> None:
         self._event("node4 has its share; kill -9 node3")

@@ -251,16 +251,11 @@ def test_a_node_one_version_ahead_is_asked_like_any_other(cluster: FakeCluster) 
     assert "n1:1" in {address for address, _ in cluster.groups()}
 
 
-def test_a_node_too_far_ahead_is_not_asked_while_others_serve(cluster: FakeCluster) -> None:
-    cluster.answer("n1:1", Welcome(0, 3, 77, "n1", "node", 1))
-    cluster.run(for_ms=5)
-    cluster.lead(1, "n2")
-    cluster.result(ops.mput({b"k%d" % number: b"v" for number in range(50)}))
-    assert "n1:1" not in {address for address, _ in cluster.groups()}
-
-
-def test_a_node_of_another_cluster_is_not_asked(cluster: FakeCluster) -> None:
-    cluster.answer("n1:1", Welcome(0, 1, 99, "n1", "node", 1))
+@pytest.mark.parametrize(("protocol", "id_of_cluster"), [(3, 77), (1, 99)], ids=["too far ahead", "of another cluster"])
+def test_a_node_that_does_not_fit_is_not_asked_while_others_serve(
+    cluster: FakeCluster, protocol: int, id_of_cluster: int
+) -> None:
+    cluster.answer("n1:1", Welcome(0, protocol, id_of_cluster, "n1", "node", 1))
     cluster.run(for_ms=5)
     cluster.lead(1, "n2")
     cluster.result(ops.mput({b"k%d" % number: b"v" for number in range(50)}))

@@ -107,6 +107,21 @@ MAP = (
         why="harmless by itself: the map keeps the newer of the two (`kept`)",
     ),
     Mutant(
+        "a shard being created is begun anew when nodes are silent",
+        "24",
+        "acknowledged writes are dropped with the shard that took them",
+        (
+            Edit(
+                "zkv/core/cluster/replacement.py",
+                "gone = [voter for voter in voters if standing.is_gone(voter)]",
+                "gone = [voter for voter in voters if not standing.is_up(voter.node)]",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/core/cluster/test_coordinator_tables.py",),
+        why="the simulator makes its tables before the first fault",
+    ),
+    Mutant(
         "a lost replica's id is used again",
         "1",
         "a replica that forgot everything answers under its old name",

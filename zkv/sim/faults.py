@@ -28,7 +28,13 @@ class Trouble:
     """Strikes a cluster from `start` until `stop`, and again from the next `start`. `skip`: strikes to leave out."""
 
     def __init__(
-        self, cluster: Cluster, swarm: Swarm, skip: tuple[str, ...], join: Callable[[], SimNode], order: Order
+        self,
+        cluster: Cluster,
+        swarm: Swarm,
+        skip: tuple[str, ...],
+        join: Callable[[], SimNode],
+        order: Order,
+        make_table: Callable[[Random], str],
     ) -> None:
         self.strikes: list[str] = []  # each that had an effect: its kind and its number among those of the kind
         self._cluster = cluster
@@ -64,6 +70,7 @@ class Trouble:
             "coordinator disk": self._hinder_coordinator,
             "join": self._join_node,
             "leave": self._leave,
+            "new table": lambda: make_table(self._rng),
             "clock jump": self._jump_clock,
             "clock leap": self._leap_clock,
             "ploys": lambda: self._ploys.play(self._rng),

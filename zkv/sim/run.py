@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from random import Random
 
 from zkv.checkers.history import Recorder
 from zkv.checkers.judgement import judge
@@ -22,7 +23,7 @@ from zkv.sim.processes import COORDINATOR, Process, SimNode
 from zkv.sim.report import Report
 from zkv.sim.settled import not_settled
 from zkv.sim.swarm import draw, squeezed
-from zkv.sim.workload import TABLES, Load, elements_of, final_reads, set_of
+from zkv.sim.workload import TABLES, TABLES_MAX, Load, elements_of, final_reads, set_of
 from zkv.sim.world import MS, SECOND, Violation, World, account_of
 
 SETTLE_US = 30 * SECOND  # within so long of the last fault all must be well (stated in docs/testing.md)
@@ -64,7 +65,8 @@ class Run:
         self.recorder = Recorder()
         self.clients: list[SimClient] = []
         self.loads: list[Load] = []
-        self.trouble = Trouble(self.cluster, self.swarm, plan.skip, self._join, self._order)
+        self._tables = list(TABLES)
+        self.trouble = Trouble(self.cluster, self.swarm, plan.skip, self._join, self._order, self._make_one_more)
 
     def _know(self, node: SimNode) -> None:
         self._processes[node.name] = node
@@ -82,6 +84,17 @@ class Run:
     def _order(self, request: AdminRequest[None]) -> None:
         """Ask the coordinator, whatever comes of it."""
         self.clients[0].order(request, _ORDER_MS, lambda result: None)
+
+    def _make_one_more(self, rng: Random) -> str:
+        """A table in the midst of trouble, which is used at once, whether or not it is there already."""
+        if len(self._tables) >= TABLES_MAX:
+            return ""
+        name = f"young{len(self._tables)}"
+        kind = rng.choice(["hash", "range"])
+        shards = 1 if kind == "hash" else None
+        self._order(create_table(name, rng.getrandbits(60), partitioner=kind, shards=shards, replicas=3))
+        self._tables.append(name)
+        return name
 
     def go(self) -> None:
         """All of it. Raises Violation, or whatever the cores raise."""
@@ -159,7 +172,7 @@ class Run:
             client.watch = partial(self.checkers.after_client_turn, client)
             self.clients.append(client)
             pause_us = rng.choice([4, 15, 50]) * MS
-            self.loads.append(Load(self.world, client, self.recorder, pause_us, self._plan.operations))
+            self.loads.append(Load(self.world, client, self.recorder, self._tables, pause_us, self._plan.operations))
 
     def _process(self, name: str) -> Process:
         return self._processes[name]
@@ -205,9 +218,9 @@ class Run:
         if not self.world.run(began_us + settle_us, self._calm):
             self._say_what_is_not_well()
             return
-        for number, ask in enumerate(final_reads()):
+        for number, ask in enumerate(final_reads(self._tables)):
             self.clients[number % len(self.clients)].ask(ask, 10_000)
-        for table in TABLES:
+        for table in self._tables:
             self.clients[0].members(set_of(table), elements_of(table), 10_000)
         if not self.world.run(self.world.now_us + SETTLE_US, self._calm):
             self._say_what_is_not_well()

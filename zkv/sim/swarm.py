@@ -36,6 +36,7 @@ STRIKING = (
     "clock leap",
     "join",
     "leave",
+    "new table",
     "ploys",
 )
 WEATHER = ("squeeze", "loss", "doubles", "reorder", "drift", "doze")

@@ -5,6 +5,7 @@ row for each element, read by scans. Every value written is unlike all others, s
 which write a read has seen. Conditions ask for a version that the client has seen lately.
 """
 
+from collections.abc import Sequence
 from random import Random
 
 from zkv.checkers.history import Args, Recorder, Verb, text
@@ -15,6 +16,7 @@ from zkv.sim.client import Ask, SimClient
 from zkv.sim.world import MS, SECOND, World
 
 TABLES = ("scattered", "ordered")
+TABLES_MAX = 4  # with those that are made in the midst of trouble
 REGISTERS = tuple(f"r{number}".encode() for number in range(5))
 COUNTERS = tuple(f"c{number}".encode() for number in range(3))
 RISING = COUNTERS[0]
@@ -24,10 +26,13 @@ _REST_US = 60 * SECOND
 
 
 class Load:
-    """One client's stream of operations, `most` at most (0: no bound)."""
+    """One client's stream of operations on `tables`, which may grow, `most` at most (0: no bound)."""
 
-    def __init__(self, world: World, client: SimClient, recorder: Recorder, pause_us: int, most: int) -> None:
+    def __init__(
+        self, world: World, client: SimClient, recorder: Recorder, tables: Sequence[str], pause_us: int, most: int
+    ) -> None:
         self.asked = 0
+        self._tables = tables
         self._most = most
         self._bout = 0  # counts starts and stops: what an earlier one has asked for is void
         self._rest = False
@@ -77,7 +82,7 @@ class Load:
         self._looked = max(0, len(calls) - 20)
 
     def _draw(self, rng: Random) -> Ask:
-        table = rng.choice(TABLES)
+        table = rng.choice(self._tables)
         counter = rng.random() < 0.35
         key = rng.choice(COUNTERS if counter else REGISTERS)
         if rng.random() < 0.35:
@@ -91,7 +96,7 @@ class Load:
 
     def _tend_a_set(self, rng: Random) -> None:
         """Now and then add an element, or look at all of them."""
-        table, chance = rng.choice(TABLES), rng.random()
+        table, chance = rng.choice(self._tables), rng.random()
         if chance < 0.1:
             self.asked += 1
             self._added += 1
@@ -124,11 +129,11 @@ def write(rng: Random, table: str, key: bytes, *, value: str, version: int) -> A
             return ask(table, key, verb, Args(value), op.put(key, value, table=table))
 
 
-def final_reads() -> list[Ask]:
-    """A linearizable read of every key."""
+def final_reads(tables: Sequence[str]) -> list[Ask]:
+    """A linearizable read of every key of these tables."""
     return [
         ask(table, key, Verb.GET, Args(), op.get(key, table=table))
-        for table in TABLES
+        for table in tables
         for key in (*REGISTERS, *COUNTERS)
     ]
 

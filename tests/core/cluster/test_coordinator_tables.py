@@ -127,16 +127,16 @@ def test_an_order_that_was_lost_is_given_again() -> None:
     assert max(again.values()) == 3
 
 
-def test_a_disk_lost_while_a_shard_is_created_begins_it_anew_under_new_ids() -> None:
+def test_a_majority_of_disks_lost_while_a_shard_is_created_begins_it_anew_under_new_ids() -> None:
     town = serving()
     town.on_order = lambda node, order: not (node.name == "n3" and isinstance(order, m.CreateReplica))
     town.ask(create(1, "t", shards=2))
     town.run(200)
     first = town.shards_of("t")
     town.on_order = lambda node, order: True
-    town.kill("n3")
-    town.run(1_600)
-    town.wipe("n3")
+    for name in ("n2", "n3"):
+        town.kill(name)
+        town.wipe(name)
     town.run_until(lambda: isinstance(town.answer_to(1), m.AdminDone))
     second = town.shards_of("t")
     assert [(info.start, info.end) for info in second] == [(info.start, info.end) for info in first]
@@ -148,14 +148,68 @@ def test_a_disk_lost_while_a_shard_is_created_begins_it_anew_under_new_ids() -> 
         assert old.isdisjoint(node.replicas)  # what was created of the first attempt is deleted again
 
 
-def test_a_shard_being_created_goes_elsewhere_when_its_node_dies() -> None:
+@pytest.mark.parametrize("away", [("n3",), ("n2",), ("n2", "n3")], ids=["not created yet", "created", "a majority"])
+def test_a_shard_being_created_is_kept_when_nodes_fall_silent_for_it_may_hold_acknowledged_writes(
+    away: tuple[str, ...],
+) -> None:
+    town = serving("n1", "n2", "n3", "n4", "n5", "n6")
+    town.on_order = lambda node, order: not (node.name == "n3" and isinstance(order, m.CreateReplica))
+    town.ask(create(1, "t"))
+    town.run(100)
+    first = [(info.shard, info.membership.voters) for info in town.shards_of("t")]
+    for name in away:
+        town.kill(name)
+    town.run(5_000)
+    assert [(info.shard, info.membership.voters) for info in town.shards_of("t")] == first
+    town.on_order = lambda node, order: True
+    for name in away:
+        town.restart(name)
+    town.run_until(lambda: isinstance(town.answer_to(1), m.AdminDone))
+    assert [info.shard for info in town.shards_of("t")] == [shard for shard, _ in first]
+
+
+def test_a_disk_lost_while_a_shard_is_created_is_replaced_once_it_is_active() -> None:
+    town = serving()
+    town.ask(create(1, "t", shards=2))
+    town.on_order = lambda node, order: not (node.name == "n3" and isinstance(order, m.CreateReplica))
+    town.run(100)
+    first = town.shards_of("t")
+    town.on_order = lambda node, order: True
+    town.kill("n3")
+    town.wipe("n3")
+    town.run_until(lambda: isinstance(town.answer_to(1), m.AdminDone))
+    town.run(3_000)
+    assert [info.shard for info in town.shards_of("t")] == [info.shard for info in first]
+    for before, after in zip(first, town.shards_of("t"), strict=True):
+        kept = {own for own in before.membership.voters if own.node != "n3"}
+        assert kept < set(after.membership.voters)
+        assert before.membership.voters != after.membership.voters
+        assert {own.node for own in after.membership.voters} == {"n1", "n2", "n3"}
+
+
+def test_a_shard_being_created_is_active_without_a_node_that_died_and_is_rebuilt_elsewhere() -> None:
     town = serving("n1", "n2", "n3", "n4")
     town.on_order = lambda node, order: not (node.name == "n3" and isinstance(order, m.CreateReplica))
     town.ask(create(1, "t"))
     town.run(100)
     town.kill("n3")
-    town.run_until(lambda: isinstance(town.answer_to(1), m.AdminDone))
+    took = town.run_until(lambda: isinstance(town.answer_to(1), m.AdminDone))
+    assert took < 3_000
+    town.run(70_000)
     assert {own.node for info in town.shards_of("t") for own in info.membership.voters} == {"n1", "n2", "n4"}
+
+
+def test_what_a_late_register_leaves_out_does_not_begin_a_shard_anew() -> None:
+    town = serving()
+    town.on_order = lambda node, order: not (node.name == "n3" and isinstance(order, m.CreateReplica))
+    town.ask(create(1, "t"))
+    town.run(100)
+    first = [info.shard for info in town.shards_of("t")]
+    for node in (town.nodes["n1"], town.nodes["n2"]):
+        late = m.Register(NodeId(node.name), node.incarnation, node.cluster, node.address, "", 1.0, 1, ())
+        town.ask(late, node.source)
+    assert town.coordinator.registrar.missing
+    assert [info.shard for info in town.shards_of("t")] == first
 
 
 def test_a_dropped_table_leaves_the_map_when_its_replicas_are_gone() -> None:

@@ -21,7 +21,7 @@ from zkv.core.cluster.liveness import Liveness
 from zkv.core.cluster.operators import told_of_plan
 from zkv.core.cluster.orders import Orders
 from zkv.core.cluster.registrar import Registrar, told_of
-from zkv.core.cluster.replacement import draft_recreation
+from zkv.core.cluster.replacement import draft_creation
 from zkv.core.cluster.reports import Reports
 from zkv.core.cluster.shardmap import Beacon, MapDelta, NodeInfo, Partitioner, Tuning
 from zkv.core.cluster.standing import Standing
@@ -73,11 +73,11 @@ class Coordinator:
         self.balance = LeaderBalance()
         self.liveness = Liveness(now_ms, now_ms)
         self.reports = Reports()
-        self.orders = Orders(state, self.reports, self.liveness)
         self.tables = TableRequests(state)
         self.upkeep = Upkeep(self.liveness)
         self.changes = ChangeRequests(state, self.upkeep)
         self.registrar = Registrar(state, self.liveness, self.reports)
+        self.orders = Orders(state, self.reports, self.liveness, self.registrar.missing)
         self.received: dict[str, int] = {}
         self.gauges: Callable[[], Mapping[str, Figure]] = dict  # what the shell knows
         self._rng = rng
@@ -259,7 +259,9 @@ class Coordinator:
         standing = self._standing(draft)
         for info in self.state.map.shards.values():
             if info.state == ShardState.CREATING:
-                self._draft_creation(draft, info.shard, standing)
+                told = draft.shard(info.shard)
+                assert told is not None, "a shard that is being created is in the map"
+                draft_creation(draft, told, standing, self.reports.has)
         self.upkeep.draft(draft, standing)
         draft_dropped(draft, self.state, self.orders.is_dropped)
         self._draft_tables(draft)
@@ -267,13 +269,6 @@ class Coordinator:
 
     def _standing(self, draft: Draft) -> Standing:
         return Standing(draft, self.registrar.missing, self.upkeep.dead)
-
-    def _draft_creation(self, draft: Draft, shard: ShardId, standing: Standing) -> None:
-        info = draft.shard(shard)
-        assert info is not None, "a shard that is being created is in the map"
-        draft_recreation(draft, info, standing)
-        if draft.shard(shard) is not None and all(map(self.reports.has, info.membership.voters)):
-            draft.put_shard(msgspec.structs.replace(info, state=ShardState.ACTIVE))
 
     def _draft_tables(self, draft: Draft) -> None:
         up = [node for node in draft.nodes() if node.receives]

@@ -1,6 +1,6 @@
 """What nodes must be told to do, as it follows from the committed state, and when each order is told again."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from zkv.core.cluster.commands import CoordinatorState
@@ -26,11 +26,14 @@ class Orders:
     Each names the folder or the membership version that it was decided on: one that comes late or twice does nothing.
     """
 
-    def __init__(self, state: CoordinatorState, reports: Reports, liveness: Liveness) -> None:
+    def __init__(
+        self, state: CoordinatorState, reports: Reports, liveness: Liveness, missing: Collection[ReplicaId]
+    ) -> None:
         self.gone: set[ReplicaId] = set()  # of shards being dropped: reported deleted
         self._state = state
         self._reports = reports
         self._liveness = liveness
+        self._missing = missing  # replicas that their nodes have lost: never created a second time (rule 1)
         self._sent_ms: dict[_Key, int] = {}
 
     def clear(self) -> None:
@@ -86,7 +89,8 @@ class Orders:
 
     def _creations(self, info: ShardInfo) -> Iterator[tuple[NodeId, Order]]:
         for member in info.membership.voters:
-            if self.is_live(member) and not self._reports.has(member):
+            is_lost = member.replica in self._missing
+            if self.is_live(member) and not is_lost and not self._reports.has(member):
                 yield member.node, CreateReplica(member.incarnation, member.replica, info)
 
     def _drops(self, info: ShardInfo) -> Iterator[tuple[NodeId, Order]]:

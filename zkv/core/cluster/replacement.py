@@ -1,5 +1,7 @@
 """Plans that go on, turn back or end, and those for lost disks (rule 1): decided over one draft of the next command."""
 
+from collections.abc import Callable
+
 from msgspec import structs
 
 from zkv.core.cluster.draft import Draft
@@ -13,10 +15,10 @@ from zkv.core.cluster.operators import (
     redirected,
     undone,
 )
-from zkv.core.cluster.shardmap import NodeState
 from zkv.core.cluster.standing import Standing
 from zkv.core.raft.membership import find
 from zkv.core.raft.messages import Member, Membership
+from zkv.core.raft.quorum import majority
 from zkv.core.shard.descriptor import ShardInfo, ShardState
 from zkv.ids import ReplicaId
 
@@ -172,18 +174,33 @@ def _dismiss(draft: Draft, info: ShardInfo, learner: Member) -> None:
     draft.put_operator(structs.replace(plan, joined=True, undone=True))
 
 
-def draft_recreation(draft: Draft, info: ShardInfo, standing: Standing) -> None:
-    """Begin a CREATING shard anew, under a new id with new replicas, if a member of it was lost or its node is down.
+def draft_creation(draft: Draft, info: ShardInfo, standing: Standing, has_reported: Callable[[Member], bool]) -> None:
+    """Carry on a CREATING shard: ACTIVE once every voter is there, or a majority is and the others are lost or down.
 
-    Nobody has used the shard, so nothing is lost with it; what was created of it is deleted when it is reported. A
-    shard whose node is down waits for it if there is no other node.
+    Its group serves from its first election on, so it may hold acknowledged writes while the map still says CREATING.
+    Silence is therefore no reason to begin it anew, only the loss of a majority's disks is (promise 1). A voter that
+    was never created is replaced like any other.
     """
-    up = {node.node: node for node in draft.nodes() if node.state == NodeState.UP}
     voters = info.membership.voters
-    if not any(standing.is_lost(voter) or voter.node not in up for voter in voters):
+    gone = [voter for voter in voters if standing.is_gone(voter)]
+    if len(voters) - len(gone) < majority(len(voters)):
+        _begin_anew(draft, info, standing)
         return
+    here = [voter for voter in voters if voter not in gone and has_reported(voter)]
+    away = [voter for voter in voters if standing.is_lost(voter) or not standing.is_up(voter.node)]
+    if len(here) >= majority(len(voters)) and all(voter in here or voter in away for voter in voters):
+        draft.put_shard(structs.replace(info, state=ShardState.ACTIVE))
+
+
+def _begin_anew(draft: Draft, info: ShardInfo, standing: Standing) -> None:
+    """Put another shard in its place, under a new id with new replicas, as soon as there are nodes enough.
+
+    What is left of the old one is deleted when it is reported.
+    """
+    up = {node.node: node for node in draft.nodes() if node.receives}
+    voters = info.membership.voters
     taken = {voter.node for voter in voters}
-    spare = iter(sorted(node for node in up if node not in taken and up[node].receives))
+    spare = iter(sorted(node for node in up if node not in taken))
     homes = [voter.node if voter.node in up else next(spare, None) for voter in voters]
     nodes = [up[home] for home in homes if home is not None]
     if len(nodes) < len(voters):

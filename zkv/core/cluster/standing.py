@@ -35,6 +35,14 @@ class Standing:
         node = self.draft.node(member.node)
         return member.replica in self.missing or (node is not None and node.incarnation != member.incarnation)
 
+    def is_gone(self, member: Member) -> bool:
+        """Whether the member never comes back: its node has another folder now, or is removed for good.
+
+        Unlike `is_lost` this needs no word of what the node holds: a Register that came late says too little of it.
+        """
+        node = self.draft.node(member.node)
+        return node is None or node.duty == NodeDuty.REMOVED or node.incarnation != member.incarnation
+
     def is_dead(self, node: NodeId) -> bool:
         """Whether nobody waits for the node any more."""
         info = self.draft.node(node)

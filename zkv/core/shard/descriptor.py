@@ -10,7 +10,7 @@ from zkv.ids import NodeId, ReplicaId, ShardId, TableId
 class ShardState(IntEnum):
     """Where a shard is in its life; the number is the wire format."""
 
-    CREATING = 0  # orders to create its replicas are out, valid once (rule 1); nobody may use it yet
+    CREATING = 0  # orders to create its replicas are out, valid once (rule 1); it serves once it has a leader
     ACTIVE = 1
     DROPPING = 2  # its table is gone; replicas delete themselves and report it
 

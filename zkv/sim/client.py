@@ -1,7 +1,7 @@
 """A simulated client: the real router, the real codec, a connection to each address, and calls that are recorded."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from zkv.checkers.history import Args, Outcome, Recorder, Token, Verb, text
 from zkv.core.routing.operations import ANY_REPLICA, KeyRequest, Receipt
@@ -69,6 +69,17 @@ class SimClient(Process):
         now_ms = self.clock.now_ms()
         self.router.submit(ask.request, token, now_ms + deadline_ms, now_ms)
         self.wake()
+
+    def ask_together(self, asks: dict[bytes, Ask], request: KeyRequest[object], deadline_ms: int) -> None:
+        """Submit one request for several keys; the operation on each is in the history for itself."""
+        moment = self._moment_ns()
+        tokens = [self._recorder.invoke(self.name, ask.key, ask.verb, ask.args, moment) for ask in asks.values()]
+
+        def ended(result: object) -> None:
+            for token, (key, ask) in zip(tokens, asks.items(), strict=True):
+                self._end_one_of_many(token, key, ask, result)
+
+        self.order(request, deadline_ms, ended)
 
     def order(self, request: object, deadline_ms: int, then: Callable[[object], None]) -> None:
         """Submit a request that is no operation on a key; `then` gets its result or ZkvError."""
@@ -152,6 +163,18 @@ class SimClient(Process):
         self.outcomes[kind] = self.outcomes.get(kind, 0) + 1
         self._record(token, ask, result)
 
+    def _end_one_of_many(self, token: Token, key: bytes, ask: Ask, result: object) -> None:
+        own = (
+            result.results.get(key, result) if isinstance(result, ZkvError) else cast(dict[bytes, object], result)[key]
+        )
+        kind = f"{type(own).__name__} ({own.effect})" if isinstance(own, ZkvError) else "done"
+        self.outcomes[kind] = self.outcomes.get(kind, 0) + 1
+        moment = self._moment_ns()
+        if isinstance(own, ZkvError):
+            self._recorder.complete(token, moment, outcome=None, effect=own.effect)
+        else:
+            self._recorder.complete(token, moment, outcome=row_of(ask.verb, own), effect="done")
+
     def _record(self, token: Token, ask: Ask, result: object) -> None:
         moment = self._moment_ns()
         if isinstance(result, ConditionFailed):
@@ -169,6 +192,18 @@ class SimClient(Process):
     def _moment_ns(self) -> int:
         """True time; two moments of one run are never equal, and follow one another as the events do."""
         return self.world.now_us * 1_000 + self.world.events % 1_000
+
+
+def row_of(verb: Verb, result: object) -> Outcome:
+    """What the client was told of one key of a batch."""
+    match verb:
+        case Verb.GET:
+            value = cast(bytes | None, result)
+            return Outcome(value=None if value is None else text(value), found=value is not None)
+        case Verb.DELETE:
+            return Outcome(found=bool(result))
+        case _:
+            return Outcome(cast(int, result))
 
 
 def target_of(address: str) -> str:

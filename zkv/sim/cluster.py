@@ -1,6 +1,7 @@
 """A simulated cluster: one coordinator, nodes, and whoever else is connected to the network."""
 
 from zkv.core.raft.ready import Timing
+from zkv.core.shard.descriptor import ShardState
 from zkv.sim.disk import DiskSpeed, Folder
 from zkv.sim.network import CALM, Network
 from zkv.sim.processes import COORDINATOR, Machine, Process, SimCoordinator, SimNode
@@ -81,7 +82,8 @@ class Cluster:
 
         While a lost replica is replaced, a group of three passes through four voters of which it needs three: whoever
         loses another disk just then stops the shard for good, and nothing promises otherwise. Nor does it until the
-        removal is applied everywhere, for only then do all count by the new membership (rule 11).
+        removal is applied everywhere, for only then do all count by the new membership (rule 11). A voter that never
+        came into being, for its node was given up while its table was made, is a lost one.
         """
         folders = {node.name: node.machine.folder.incarnation for node in self.nodes}
         members = [
@@ -93,6 +95,10 @@ class Cluster:
             and all(folders.get(voter.node) == voter.incarnation for voter in group.voters)
             for group in members
         )
+        hosted = {own.replica.id for node in self.nodes for own in node.node.host.hosted.values()}
+        shards = self.coordinator.core.state.map.shards.values()
+        active = (info for info in shards if info.state == ShardState.ACTIVE)
+        whole = whole and all(voter.replica in hosted for info in active for voter in info.membership.voters)
         healthy = all(node.alive and not node.machine.folder.disk.failing for node in self.nodes)
         return whole and healthy and bool(members)
 

@@ -70,7 +70,7 @@ class Trouble:
             "coordinator disk": self._hinder_coordinator,
             "join": self._join_node,
             "leave": self._leave,
-            "new table": lambda: make_table(self._rng),
+            "creation": lambda: make_table(self._rng),
             "clock jump": self._jump_clock,
             "clock leap": self._leap_clock,
             "ploys": lambda: self._ploys.play(self._rng),

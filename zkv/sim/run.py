@@ -172,7 +172,16 @@ class Run:
             client.watch = partial(self.checkers.after_client_turn, client)
             self.clients.append(client)
             pause_us = rng.choice([4, 15, 50]) * MS
-            self.loads.append(Load(self.world, client, self.recorder, self._tables, pause_us, self._plan.operations))
+            load = Load(
+                self.world,
+                client,
+                self.recorder,
+                self._tables,
+                pause_us,
+                self._plan.operations,
+                batches="batches" in self.swarm.kinds,
+            )
+            self.loads.append(load)
 
     def _process(self, name: str) -> Process:
         return self._processes[name]

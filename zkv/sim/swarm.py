@@ -36,10 +36,10 @@ STRIKING = (
     "clock leap",
     "join",
     "leave",
-    "new table",
+    "creation",
     "ploys",
 )
-WEATHER = ("squeeze", "loss", "doubles", "reorder", "drift", "doze")
+WEATHER = ("squeeze", "loss", "doubles", "reorder", "drift", "doze", "batches")
 KINDS = STRIKING + WEATHER
 _TIMINGS = ((limits.HEARTBEAT_MS, limits.ELECTION_MS_MIN, limits.LEASE_MS), (300, 1_800, 1_500))
 _AIMED = 0.3  # of the seeds use ploys alone, which need a cluster that is well to begin with

@@ -5,7 +5,7 @@ row for each element, read by scans. Every value written is unlike all others, s
 which write a read has seen. Conditions ask for a version that the client has seen lately.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from zkv.checkers.history import Args, Recorder, Verb, text
@@ -22,14 +22,26 @@ COUNTERS = tuple(f"c{number}".encode() for number in range(3))
 RISING = COUNTERS[0]
 ELEMENTS = b"e"  # how the rows of a set begin
 _OUTSTANDING = 6
+_BATCHES = 0.1  # of the times that a client asks anything
 _REST_US = 60 * SECOND
 
 
 class Load:
-    """One client's stream of operations on `tables`, which may grow, `most` at most (0: no bound)."""
+    """One client's stream of operations on `tables`, which may grow, `most` at most (0: no bound).
+
+    `batches`: now and then several keys are written, deleted or read by one request, too.
+    """
 
     def __init__(
-        self, world: World, client: SimClient, recorder: Recorder, tables: Sequence[str], pause_us: int, most: int
+        self,
+        world: World,
+        client: SimClient,
+        recorder: Recorder,
+        tables: Sequence[str],
+        pause_us: int,
+        most: int,
+        *,
+        batches: bool,
     ) -> None:
         self.asked = 0
         self._tables = tables
@@ -42,6 +54,7 @@ class Load:
         self._pause_us = pause_us
         self._rng = world.rng(f"load {client.name}")
         self._sets = world.rng(f"sets {client.name}")
+        self._batches = world.rng(f"batches {client.name}") if batches else None
         self._added = 0
         self._versions: dict[bytes, int] = {}
         self._looked = 0
@@ -70,6 +83,8 @@ class Load:
                 deadline_ms = self._rng.choice([300, 1_500, 5_000])
                 self._client.ask(self._draw(self._rng), deadline_ms)
             self._tend_a_set(self._sets)
+            if self._batches is not None:
+                self._ask_a_batch(self._batches)
         pause_us = _REST_US if self._rest else self._pause_us
         self._later(int(self._rng.expovariate(1.0) * pause_us) + MS // 10)
 
@@ -106,6 +121,30 @@ class Load:
         elif chance < 0.15:
             self.asked += 1
             self._client.members(set_of(table), elements_of(table), 1_500)
+
+    def _ask_a_batch(self, rng: Random) -> None:
+        """Now and then ask for several keys at once."""
+        if rng.random() > _BATCHES:
+            return
+        table, verb = rng.choice(self._tables), rng.choice([Verb.PUT, Verb.PUT, Verb.DELETE, Verb.GET])
+        keys = rng.sample(REGISTERS + COUNTERS if verb is Verb.GET else REGISTERS, rng.choice([2, 3, 5]))
+        self.asked += len(keys)
+        values = {key: f"{self._client.name}.{self.asked}.{number}" for number, key in enumerate(keys)}
+        request = batch(table, verb, values, w=rng.choice(["majority", "majority", "all"]))
+        arguments = {key: Args(value) if verb is Verb.PUT else Args() for key, value in values.items()}
+        asks = {key: Ask(name_of(table, key), verb, args, request) for key, args in arguments.items()}
+        self._client.ask_together(asks, request, rng.choice([300, 1_500, 5_000]))
+
+
+def batch(table: str, verb: Verb, values: Mapping[bytes, str], *, w: str) -> KeyRequest[object]:
+    """One request for all these keys; a put stores `values`."""
+    match verb:
+        case Verb.PUT:
+            return op.mput(values, table=table, w=w)
+        case Verb.DELETE:
+            return op.mdelete(values, table=table, w=w)
+        case _:
+            return op.mget(values, table=table)
 
 
 def ask(table: str, key: bytes, verb: Verb, args: Args, request: KeyRequest[object]) -> Ask:

@@ -175,11 +175,12 @@ def _dismiss(draft: Draft, info: ShardInfo, learner: Member) -> None:
 
 
 def draft_creation(draft: Draft, info: ShardInfo, standing: Standing, has_reported: Callable[[Member], bool]) -> None:
-    """Carry on a CREATING shard: ACTIVE once every voter is there, or a majority is and the others are lost or down.
+    """Carry on a CREATING shard: ACTIVE once every voter is there, or a majority is and the others are given up.
 
     Its group serves from its first election on, so it may hold acknowledged writes while the map still says CREATING.
-    Silence is therefore no reason to begin it anew, only the loss of a majority's disks is (promise 1). A voter that
-    was never created is replaced like any other.
+    Silence is therefore no reason to begin it anew, only the loss of a majority's disks is (promise 1). Nor is it a
+    reason to call it ACTIVE soon: until then a voter whose node was away can still be created, later only replaced, and
+    for that a majority of the others must be left.
     """
     voters = info.membership.voters
     gone = [voter for voter in voters if standing.is_gone(voter)]
@@ -187,7 +188,7 @@ def draft_creation(draft: Draft, info: ShardInfo, standing: Standing, has_report
         _begin_anew(draft, info, standing)
         return
     here = [voter for voter in voters if voter not in gone and has_reported(voter)]
-    away = [voter for voter in voters if standing.is_lost(voter) or not standing.is_up(voter.node)]
+    away = [voter for voter in voters if standing.is_lost(voter) or standing.is_dead(voter.node)]
     if len(here) >= majority(len(voters)) and all(voter in here or voter in away for voter in voters):
         draft.put_shard(structs.replace(info, state=ShardState.ACTIVE))
 

@@ -18,7 +18,7 @@ from zkv.core.cluster.partition import Range, initial_ranges
 from zkv.core.cluster.pending import Answer, PendingRequests
 from zkv.core.cluster.placement import DEFAULT_SHARDS, Load, Placement, place
 from zkv.core.cluster.shardmap import NodeInfo, NodeState, Partitioner, TableInfo
-from zkv.core.raft.messages import Membership
+from zkv.core.raft.messages import Member, Membership
 from zkv.core.shard.commands import EFFECT_DONE, EFFECT_NONE, EFFECT_UNKNOWN
 from zkv.core.shard.descriptor import ShardInfo, ShardState
 from zkv.errors import InvalidRequest
@@ -47,15 +47,22 @@ def requested_ranges(request: CreateTable) -> tuple[Range, ...]:
 
 
 def is_serving(shard_map: ShardMap, table: TableId) -> bool:
-    """Whether each shard of the table is in service under a known leader on a node that is up."""
+    """Whether each shard of the table is in service under a known leader on a node that is up.
+
+    One that is being created is, too, if it waits only for nodes that are down.
+    """
     return all(_serves(shard_map, info) for info in shard_map.shards_of(table))
 
 
 def _serves(shard_map: ShardMap, info: ShardInfo) -> bool:
     leader = info.leading()
-    if info.state != ShardState.ACTIVE or leader is None:
+    if info.state == ShardState.DROPPING or leader is None or not _is_up(shard_map, leader):
         return False
-    node = shard_map.nodes.get(leader.node)
+    return info.state == ShardState.ACTIVE or not all(_is_up(shard_map, voter) for voter in info.membership.voters)
+
+
+def _is_up(shard_map: ShardMap, member: Member) -> bool:
+    node = shard_map.nodes.get(member.node)
     return node is not None and node.state == NodeState.UP
 
 

@@ -7,14 +7,15 @@ import sys
 
 import pytest
 
-from zkv.sim.plan import Plan
+from zkv.sim.plan import Plan, encode_plan
 from zkv.sim.run import simulate
 
 SHORT = Plan(burst_ms=1_500)
+RESTING = Plan(bursts=2, burst_ms=300, calm_ms=20_000)  # long enough for shards to fall asleep
 
 
-def traces_in_another_process(hash_seed: str, seeds: range) -> list[str]:
-    command = [sys.executable, "-m", "zkv.cli.main", "sim", "--json", "--keep-going", "--plan", '{"burst_ms":1500}']
+def traces_in_another_process(hash_seed: str, seeds: range, plan: Plan) -> list[str]:
+    command = [sys.executable, "-m", "zkv.cli.main", "sim", "--json", "--keep-going", "--plan", encode_plan(plan)]
     ended = subprocess.run(
         [*command, "--seed", str(seeds.start), "--runs", str(len(seeds))],
         capture_output=True,
@@ -25,12 +26,13 @@ def traces_in_another_process(hash_seed: str, seeds: range) -> list[str]:
     return [json.loads(line)["trace"] for line in ended.stdout.splitlines()]
 
 
-def test_a_seed_replays_exactly_in_processes_that_hash_differently() -> None:
-    seeds = range(10, 16)
-    here = [simulate(seed, SHORT).trace for seed in seeds]
+@pytest.mark.parametrize("plan", [SHORT, RESTING], ids=["trouble", "rest"])
+def test_a_seed_replays_exactly_in_processes_that_hash_differently(plan: Plan) -> None:
+    seeds = range(1, 6)
+    here = [simulate(seed, plan).trace for seed in seeds]
     assert len(set(here)) == len(here), "the trace tells runs apart"
     for hash_seed in ("0", "4711"):
-        assert traces_in_another_process(hash_seed, seeds) == here
+        assert traces_in_another_process(hash_seed, seeds, plan) == here
 
 
 def test_to_listen_to_the_story_changes_nothing() -> None:

@@ -44,15 +44,18 @@ class SleepWatch:
         return [address for address in _heed_silence(host, living) if address[0] in known]
 
 
-def _heed_silence(host: Host[ShardMachine], living: Container[Address]) -> set[Address]:
-    """Wake who sleeps while its leader's node is not `living`. Returns who must hear that this node lives."""
-    listeners: set[Address] = set()
+def _heed_silence(host: Host[ShardMachine], living: Container[Address]) -> Iterable[Address]:
+    """Wake who sleeps while its leader's node is not `living`. Returns who must hear that this node lives.
+
+    In an order that does not hang on how strings hash, so that a simulated run replays in any process.
+    """
+    listeners: dict[Address, None] = {}
     for hosted in host.hosted.values():
         replica = hosted.replica
         if not replica.asleep:
             continue
         if replica.role is Role.LEADER:
-            listeners.update((voter.node, voter.incarnation) for voter in replica.membership.voters)
+            listeners.update(((voter.node, voter.incarnation), None) for voter in replica.membership.voters)
             continue
         leader = replica.leader_member
         if leader is None or (leader.node, leader.incarnation) not in living:

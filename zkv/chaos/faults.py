@@ -8,7 +8,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from zkv import limits
-from zkv.chaos import log_damage
+from zkv.chaos import comings, log_damage
 from zkv.chaos.failure import ChaosFailed
 from zkv.chaos.garbage import Garbage
 from zkv.chaos.keys import HASH, RANGE
@@ -192,6 +192,9 @@ FAULTS: dict[str, Fault] = {
     "flipped-log": Fault(flipped_log, Needs.PROCESSES, "a flipped bit in a node's log"),
     "lost-disk": Fault(lost_disk, Needs.PROCESSES, "a node comes back empty"),
     "full-disk": Fault(full_disk, Needs.DISK, "a node's disk is full"),
+    "join-and-drain": Fault(comings.join_and_drain, Needs.PROCESSES, "a node comes, gets its share, and leaves"),
+    "drain-other": Fault(comings.drain_and_restart, Needs.PROCESSES, "a node is emptied, restarted and filled again"),
+    "remove-dead": Fault(comings.remove_dead, Needs.PROCESSES, "a node dies for good, and is rebuilt elsewhere"),
     "cut-node": Fault(cut_node, Needs.NETWORK, "a node is cut off"),
     "cut-leader": Fault(cut_leader, Needs.NETWORK, "a node that leads is cut off, not from clients"),
     "cut-one-way": Fault(cut_one_way, Needs.NETWORK, "a node's links work in one direction"),

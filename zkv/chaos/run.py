@@ -129,7 +129,8 @@ class _Run:
         settings = self._settings
         names = [COORDINATOR, *(f"node{number}" for number in range(1, settings.nodes + 1))]
         data = settings.folder / "cluster"
-        self._network = self._make_network(names, data)
+        spare = f"node{settings.nodes + 1}"
+        self._network = self._make_network([*names, spare], data)
         places = dict(self._network.places) if self._network is not None else {}
         if not settings.not_isolated:
             self._disk = SmallDisk(settings.folder / "small-disk", names[-1])

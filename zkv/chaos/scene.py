@@ -13,6 +13,7 @@ from zkv.chaos.keys import COUNTERS, REGISTERS, keys_of
 from zkv.chaos.network import Network
 from zkv.chaos.small_disk import SmallDisk
 from zkv.chaos.story import Span, Story
+from zkv.core.routing.operations import Request
 from zkv.errors import ZkvError
 from zkv.testing.cluster import COORDINATOR, Cluster
 from zkv.testing.wholeness import why_not_whole
@@ -47,6 +48,7 @@ class Scene:
         self._cluster = cluster
         self._story = story
         self._crew = crew
+        self.spare = f"node{len(cluster.names)}" if cluster is not None else ""  # may come beside the cluster's own
         self._span: Span | None = None
         self._moved = 0
         self._excused: dict[str, int] = {}
@@ -103,6 +105,21 @@ class Scene:
                     raise ChaosFailed(f"the cluster is not whole within {_WHOLE_S:g} s: {why}")
                 time.sleep(_LOOK_S)
 
+    def ask(self, request: Request[object]) -> None:
+        """Have the coordinator do this. Raises ZkvError."""
+        with zkv.connect(*self._addresses, timeout_s=_TOLD_S) as client:
+            client.ask(request).result()
+
+    def wait_until(self, condition: Callable[[zkv.Client], bool], what: str, within_s: float) -> None:
+        """Block until the condition holds; a cluster that does not answer yet counts as not yet. Raises ChaosFailed."""
+        end = time.monotonic() + within_s
+        with zkv.connect(*self._addresses, timeout_s=5.0) as client:
+            while why := _why_not(condition, client):
+                self.watch()
+                if time.monotonic() > end:
+                    raise ChaosFailed(f"not within {within_s:g} s: {what} ({why})")
+                time.sleep(_LOOK_S)
+
     @contextmanager
     def excused(self, name: str, status: int) -> Iterator[None]:
         """Meanwhile this process may end with this exit status; in the end it is started again if it did."""
@@ -127,9 +144,9 @@ class Scene:
                     raise ChaosFailed(f"{name} tells {figure} {told!r}, and not {value!r}, for {_TOLD_S:g} s")
                 time.sleep(_LOOK_S)
 
-    def a_node(self) -> str:
-        """Any node."""
-        return self.rng.choice(self.nodes())
+    def a_node(self, *, besides: str = "") -> str:
+        """Any node but that one."""
+        return self.rng.choice([name for name in self.nodes() if name != besides])
 
     def nodes(self) -> list[str]:
         """All nodes."""
@@ -149,6 +166,13 @@ class Scene:
         target.parent.mkdir(exist_ok=True)
         shutil.move(folder, target)
         self.say(f"moved {folder} to {target}")
+
+
+def _why_not(condition: Callable[[zkv.Client], bool], client: zkv.Client) -> str:
+    try:
+        return "" if condition(client) else "it is not so"
+    except ZkvError as error:
+        return error.what
 
 
 def _why_not_whole(client: zkv.Client) -> str:

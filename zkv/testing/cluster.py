@@ -53,8 +53,8 @@ class Cluster:
     """One coordinator and `nodes` nodes on free ports of 127.0.0.1; it serves when the constructor returns.
 
     `data` is the folder of all their folders and logs; None: a temporary one that goes with `stop`. `options`: further
-    words for each node's command line, by its name; `places`: where a process lives that lives elsewhere, by its name.
-    All that was started goes when Python exits or is killed.
+    words for each node's command line, by its name; `places`: where a process lives that lives elsewhere, by its name,
+    one that is added later, too. All that was started goes when Python exits or is killed.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Cluster:
         self.data = Path(tempfile.mkdtemp(prefix="zkv-cluster-") if data is None else data).absolute()
         self.data.mkdir(parents=True, exist_ok=True)
         self.names = [COORDINATOR, *(f"node{number}" for number in range(1, nodes + 1))]
-        self._places = {name: (places or {}).get(name, Place()) for name in self.names}
+        self._places = dict.fromkeys(self.names, Place()) | dict(places or {})
         told = [self._places[COORDINATOR].publish, *(self._places[name].listen for name in self.names)]
         self._claimed = ClaimedPorts(told.count(""))
         free = iter(self._claimed.ports)
@@ -184,11 +184,19 @@ class Cluster:
     def _add(self, name: str) -> None:
         if not re.fullmatch(r"node[1-9][0-9]*", name):
             raise StartError(f"there is no process {name}", advice='a new node is called "node" and a number')
-        claimed = ClaimedPorts(1)
-        self._added.append(claimed)
         self.names.append(name)
-        self._places[name] = Place()
-        self._address[name] = f"127.0.0.1:{claimed.ports[0]}"
+        place = self._places.setdefault(name, Place())
+        if not place.listen:
+            claimed = ClaimedPorts(1)
+            self._added.append(claimed)
+        self._address[name] = place.listen or f"127.0.0.1:{claimed.ports[0]}"
+
+    def forget(self, name: str) -> None:
+        """A node that was added has ended, and left the cluster: it is no process of this one any more."""
+        if name in self.running():
+            raise StartError(f"{name} is running", advice="drain and terminate it first")
+        self.names.remove(name)
+        del self._address[name]
 
     def start_to_end(self, name: str) -> int | None:
         """Start a process that is expected to refuse; its exit status, or None: it runs."""

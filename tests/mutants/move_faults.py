@@ -133,6 +133,21 @@ MOVES = (
         why="the word of its removal must be lost, and the coordinator have no more use for its node",
     ),
     Mutant(
+        "a replica that was found again is replaced all the same",
+        "24",
+        "its node can hold only one of the two, so the plan never ends",
+        (
+            Edit(
+                "zkv/core/cluster/replacement.py",
+                "return found_again(plan, found[-1]) if found and len(found) < len(voters) else plan",
+                "return plan",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/core/cluster/test_coordinator_disks.py",),
+        why="a Register must come late, just when what it leaves out has become a voter (seed 30147 once did it)",
+    ),
+    Mutant(
         "a node is given up as soon as it is silent",
         "24",
         "every restart of a node moves all that it holds",

@@ -180,7 +180,9 @@ class SimNode(Process):
         self._stopping_ms: int | None = None
 
     def start(self) -> None:
-        """Begin on what the folder holds."""
+        """Begin on what the folder holds; not on one that was refused for good, which only an operator moves away."""
+        if self.broken:
+            return
         folder = self.machine.folder
         rng = self.world.rng(f"core {self.name} {self.starts}")
         identity = Identity(NodeId(self.name), folder.incarnation, self.address, self.zone, 1.0)

@@ -4,9 +4,11 @@ from collections import Counter
 
 import pytest
 
-from tests.core.cluster.town import serving, status_of
+from tests.core.cluster.town import FakeNode, serving, status_of
 from zkv import limits
 from zkv.core.cluster import messages as m
+from zkv.core.message import Message
+from zkv.ids import NodeId, ReplicaId, ShardId
 
 
 def test_a_node_that_returns_empty_gets_new_replicas_and_never_its_old_ones() -> None:
@@ -99,3 +101,38 @@ def test_a_shard_that_lost_its_only_replica_is_listed_and_nothing_is_made_up() -
     figures = status_of(town)
     assert figures["below_replicas"] == list(range(1, 13))
     assert Counter(row["step"] for row in figures["operators"]) == {"learn": limits.HEALS_PER_NODE_MAX, "wait": 4}
+
+
+def test_a_fresh_replica_that_passes_for_missing_by_a_late_register_stays_once_it_is_found() -> None:
+    town = serving()
+    town.wipe("n2")
+    node = town.nodes["n2"]
+    brought: dict[int, ReplicaId] = {}
+
+    def has_room(node: FakeNode, order: Message) -> bool:
+        """A node holds one replica of a shard: another never catches up. And no removal comes too soon."""
+        if isinstance(order, m.ChangeMember) and order.action == "remove":
+            return town.now_ms > late_ms + 500
+        is_promotion = isinstance(order, m.ChangeMember) and order.action == "promote"
+        return not is_promotion or brought.get(order.shard, order.member.replica) == order.member.replica
+
+    def is_promoted() -> bool:
+        for info in town.shards_of("default"):
+            for own in info.membership.voters:
+                if own.node == "n2" and own.incarnation == node.incarnation:
+                    brought[info.shard] = own.replica
+        return bool(brought)
+
+    late_ms = 1 << 40
+    town.on_order = has_room
+    town.run_until(is_promoted)
+    late_ms = town.now_ms
+    late = m.Register(NodeId("n2"), node.incarnation, node.cluster, node.address, "", 1.0, 1, ())
+    town.ask(late, node.source)
+    assert any(plan.lost[-1].replica in brought.values() for plan in town.state.operators.values())
+    town.run_until(lambda: not town.state.operators)
+    town.run(1_000)
+    for shard, replica in brought.items():
+        members = town.state.map.shards[ShardId(shard)].membership
+        assert [own.replica for own in members.voters if own.node == "n2"] == [replica]
+        assert (len(members.voters), members.learners) == (3, ())

@@ -118,6 +118,11 @@ def lost_again(plan: ReplaceReplica, fresh: Member) -> ReplaceReplica:
     return structs.replace(plan, lost=(*plan.lost, plan.fresh), fresh=fresh, joined=False)
 
 
+def found_again(plan: ReplaceReplica, found: Member) -> ReplaceReplica:
+    """The plan after one of those that had passed for lost turned out to be there: it is what the plan was to bring."""
+    return structs.replace(plan, lost=tuple(own for own in plan.lost if own != found), fresh=found, joined=True)
+
+
 def undone(plan: ReplaceReplica, membership: Membership) -> ReplaceReplica | None:
     """The plan turned back: what it has brought goes again. None: it cannot be, for what it replaces is gone."""
     if plan.undone:

@@ -9,6 +9,7 @@ from zkv.core.cluster.operators import (
     Cause,
     ReplaceReplica,
     extra_learners,
+    found_again,
     has_begun,
     lost_again,
     next_step,
@@ -62,7 +63,7 @@ def _carry_on(draft: Draft, plan: ReplaceReplica, standing: Standing) -> None:
 def _forwards(draft: Draft, plan: ReplaceReplica, info: ShardInfo, standing: Standing) -> ReplaceReplica | None:
     """A plan that goes on, turns back or begins anew; None: it ends."""
     members = info.membership
-    plan = _up_to_date(plan, standing)
+    plan = _up_to_date(_mindful_of_found(plan, members, standing), standing)
     # Once removed, by an order that was given before the plan came to want it, a replica never comes back (rule 1).
     is_spent = plan.joined and find(members, plan.fresh.replica) is None
     if is_spent or standing.is_lost(plan.fresh):
@@ -88,6 +89,18 @@ def _backwards(draft: Draft, plan: ReplaceReplica, info: ShardInfo, standing: St
     is_useful = find(info.membership, target.replica) is not None and (going is None or not going.cause.heals)
     gone = _gone_beside(draft, plan, info.membership, standing)
     return redirected(plan, *gone) if gone is not None and is_useful else plan
+
+
+def _mindful_of_found(plan: ReplaceReplica, members: Membership, standing: Standing) -> ReplaceReplica:
+    """The plan where a voter had passed for missing, by a word of its node that came late, and another was begun.
+
+    The found one stays: its node cannot hold two replicas of the shard, and would never let the other catch up.
+    """
+    if plan.cause != Cause.LOST or plan.fresh in members.voters:
+        return plan
+    voters = [own for own in plan.lost if own in members.voters]
+    found = [own for own in voters if not standing.is_lost(own) and not standing.is_dead(own.node)]
+    return found_again(plan, found[-1]) if found and len(found) < len(voters) else plan
 
 
 def _up_to_date(plan: ReplaceReplica, standing: Standing) -> ReplaceReplica:

@@ -116,11 +116,9 @@ class Residents(Generic[M]):
     # Birth and death of replicas ----------------------------------------------------------------------------------
 
     def create(self, replica: ReplicaId, info: ShardInfo) -> bool:
-        """Bring a replica of a new shard into being: rows on disk, then its log. False: it may not be (rule 22)."""
-        if info.shard in self.hosted or self._buried(info.shard, replica):
+        """Bring a replica of a new shard into being: rows on disk, then its log. False: it is, or may not (rule 22)."""
+        if info.shard in self.hosted or self._buried(info.shard, replica) or replica in self._creating:
             return False
-        if replica in self._creating:
-            return True
         self._creating.add(replica)
         space = self.new_space()
         changes = self.effects.changes

@@ -33,7 +33,7 @@ def of_version(protocol: int, command: list[str]) -> list[str]:
     return [python, "-c", AS_IF, str(protocol), *words]
 
 
-@pytest.mark.parametrize("protocol", [0, 2])
+@pytest.mark.parametrize("protocol", [1, 3])
 def test_a_node_one_version_away_takes_part_in_everything(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, protocol: int
 ) -> None:
@@ -57,7 +57,7 @@ def test_a_node_one_version_away_takes_part_in_everything(
 
 def test_a_coordinator_one_version_ahead_is_followed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = cluster.command
-    monkeypatch.setattr(cluster, "command", lambda name: of_version(2, usual(name)))
+    monkeypatch.setattr(cluster, "command", lambda name: of_version(3, usual(name)))
     cluster.kill("coordinator")
     cluster.start("coordinator")
     with cluster.client(timeout_s=30) as client:
@@ -71,9 +71,9 @@ def test_a_coordinator_one_version_ahead_is_followed(cluster: Cluster, monkeypat
 
 def test_a_node_two_versions_away_is_refused_at_its_start_with_a_clear_line(cluster: Cluster) -> None:
     cluster.kill("node1")
-    command = of_version(3, cluster.command("node1"))
+    command = of_version(4, cluster.command("node1"))
     ended = subprocess.run(command, capture_output=True, text=True, timeout=_START_S, check=False)
-    line = "node node1 speaks protocol 3, this coordinator 1: more than one version apart they do not work together"
+    line = "node node1 speaks protocol 4, this coordinator 2: more than one version apart they do not work together"
     assert ended.returncode == Exit.STORAGE
     assert f"the coordinator refuses this node: {line}" in ended.stderr
     assert f"refused a registration: {line}" in cluster.log("coordinator")
@@ -85,13 +85,13 @@ def test_a_peer_two_versions_away_is_not_listened_to_with_a_clear_line(cluster: 
     with cluster.client() as client:
         shard_map = client.shard_map()
     (folder,) = [info.incarnation for info in shard_map.nodes if info.node == "node1"]
-    frame = Peers(shard_map.cluster, NodeId("node9"), folder, (), protocol=3)
+    frame = Peers(shard_map.cluster, NodeId("node9"), folder, (), protocol=4)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = context.socket(zmq.DEALER)
     socket.connect(f"tcp://{cluster.address_of('node1')}")
     try:
         socket.send(codec.encode(frame))
-        line = "refused node node9: it speaks protocol 3, this node 1: more than one version apart"
+        line = "refused node node9: it speaks protocol 4, this node 2: more than one version apart"
         wait_until(lambda: line in cluster.log("node1"), "node1 says so")
     finally:
         context.destroy(linger=0)
@@ -103,14 +103,14 @@ def test_a_client_two_versions_away_is_refused_at_once_and_one_that_is_one_away_
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ZKV_ADDRESS", cluster.address)
-    for protocol in (0, 2):
+    for protocol in (1, 3):
         monkeypatch.setattr(versions, "PROTOCOL_VERSION", protocol)
         assert run(["put", "greeting", str(protocol)]) == 0
         capfd.readouterr()
         assert run(["get", "greeting"]) == 0
         assert capfd.readouterr().out == f"{protocol}\n"
-    monkeypatch.setattr(versions, "PROTOCOL_VERSION", 3)
-    line = "speaks protocol 1, this client 3: more than one version apart they do not work together"
+    monkeypatch.setattr(versions, "PROTOCOL_VERSION", 4)
+    line = "speaks protocol 2, this client 4: more than one version apart they do not work together"
     assert run(["get", "greeting"]) == 1
     told = capfd.readouterr()
     assert (told.out, told.err.count("\n"), line in told.err) == ("", 1, True)

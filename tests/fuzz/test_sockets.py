@@ -178,6 +178,6 @@ def test_who_speaks_a_version_too_far_from_ours_is_answered_with_ours(
     for refusal in answers[1:]:
         refused = codec.decode_from_coordinator(refusal)
         assert isinstance(refused, RegisterRefused)
-        assert "node strange speaks protocol 3, this coordinator 1: more than one version apart" in refused.what
+        assert "node strange speaks protocol 4, this coordinator 2: more than one version apart" in refused.what
     assert len(answers) == len(asked)
     load.wait_until_all_advanced()

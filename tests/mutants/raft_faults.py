@@ -37,7 +37,7 @@ VOTES = (
         (
             Edit(
                 _ELECTIONS,
-                "self.heard_ms = NEVER_MS if newborn else now_ms",
+                "self.heard_ms = NEVER_MS if birth else now_ms",
                 "self.heard_ms = NEVER_MS",
             ),
         ),
@@ -73,9 +73,9 @@ VOTES = (
         "the new leader lacks what was committed",
         (
             Edit(
-                _REPLICA,
-                "granted = up_to_date(last, self._log.last) and (free or request.term > own.term)",
-                "granted = free or request.term > own.term",
+                _STATE,
+                "fits = up_to_date(last, self._log.last) and (free or request.term > own.term)",
+                "fits = free or request.term > own.term",
             ),
         ),
     ),
@@ -120,8 +120,8 @@ LEASES = (
         (
             Edit(
                 _LEADING,
-                "if self._log.applied < self.term_start or self.handover.ordered:",
-                "if self._log.applied < self.term_start:",
+                "if self._log.applied < self.term_start or self.handover.ordered or self._log.splits:",
+                "if self._log.applied < self.term_start or self._log.splits:",
             ),
         ),
     ),
@@ -175,8 +175,8 @@ LEASES = (
         (
             Edit(
                 _LEADING,
-                "if self._log.applied < self.term_start or self.handover.ordered:",
-                "if self.handover.ordered:",
+                "if self._log.applied < self.term_start or self.handover.ordered or self._log.splits:",
+                "if self.handover.ordered or self._log.splits:",
             ),
         ),
     ),

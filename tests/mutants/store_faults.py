@@ -32,7 +32,7 @@ REQUESTS = (
         (
             Edit(
                 _MACHINE,
-                "changes[session_key(self.space, client)] = records.encode(session.record())",
+                "changes[session_key(self.session_space, client)] = records.encode(session.record())",
                 "pass",
             ),
         ),
@@ -233,7 +233,7 @@ SNAPSHOTS = (
             ),
             Edit(
                 _RESIDENTS,
-                "        if hosted.machine is not None:\n            self.drop_space(hosted.machine.space)\n"
+                "        if hosted.machine is not None:\n            self._drop_state(hosted.machine)\n"
                 "        self._unfinished.pop(replica.id, None)\n",
                 "        self._unfinished.pop(replica.id, None)\n",
             ),

@@ -21,21 +21,21 @@ def frame(*fields: object) -> bytes:
     return packed
 
 
-HELLO = frame(40, 5, 3, 77, NEW)
-WELCOME = frame(41, 5, 3, 77, "n1", "node", 9, NEW)
-REGISTER = frame(60, "n1", 11, 77, {"ip": 6}, None, "heavy", 3, NEW, NEW)
-PEERS = frame(3, 77, "n1", 11, [[99, NEW], 4], "lane", 9.5, [1, 2, 3], 3, NEW)
+HELLO = frame(40, 5, 4, 77, NEW)
+WELCOME = frame(41, 5, 4, 77, "n1", "node", 9, NEW)
+REGISTER = frame(60, "n1", 11, 77, {"ip": 6}, None, "heavy", 4, NEW, NEW)
+PEERS = frame(3, 77, "n1", 11, [[99, NEW], 4], "lane", 9.5, [1, 2, 3], 4, NEW)
 
 
 @pytest.mark.parametrize(
     ("decode", "strange", "read"),
     [
-        (codec.decode_to_node, HELLO, m.Hello(5, 3, 0)),
-        (codec.decode_to_coordinator, HELLO, m.Hello(5, 3, 0)),
-        (codec.decode_to_client, WELCOME, m.Welcome(5, 3, 77, "n1", "node", 0)),
-        (codec.decode_to_coordinator, REGISTER, m.Register(NodeId("n1"), 11, 77, "", "", 1.0, 3, ())),
-        (codec.decode_to_node, PEERS, Peers(77, NodeId("n1"), 11, (), protocol=3)),
-        (codec.decode_to_coordinator, PEERS, Peers(77, NodeId("n1"), 11, (), protocol=3)),
+        (codec.decode_to_node, HELLO, m.Hello(5, 4, 0)),
+        (codec.decode_to_coordinator, HELLO, m.Hello(5, 4, 0)),
+        (codec.decode_to_client, WELCOME, m.Welcome(5, 4, 77, "n1", "node", 0)),
+        (codec.decode_to_coordinator, REGISTER, m.Register(NodeId("n1"), 11, 77, "", "", 1.0, 4, ())),
+        (codec.decode_to_node, PEERS, Peers(77, NodeId("n1"), 11, (), protocol=4)),
+        (codec.decode_to_coordinator, PEERS, Peers(77, NodeId("n1"), 11, (), protocol=4)),
     ],
     ids=["hello to a node", "hello", "welcome", "register", "peers", "peers to a coordinator"],
 )
@@ -45,7 +45,7 @@ def test_who_it_is_and_what_it_speaks_is_read_from_a_frame_of_another_shape(
     assert decode(strange) == read
 
 
-@pytest.mark.parametrize("protocol", [0, 1, 2])
+@pytest.mark.parametrize("protocol", [1, 2, 3])
 def test_a_wrong_frame_of_a_version_that_we_work_with_is_noise(protocol: int) -> None:
     with pytest.raises(BadFrame):
         codec.decode_to_node(frame(40, 5, protocol, 77, NEW))

@@ -284,7 +284,7 @@ def contents(hosted: Hosted[ShardMachine], process: SimNode) -> dict[bytes, byte
     engine = process.store.engine
     start, end = machine.row_range()
     found = {b"r" + key[9:]: value for key, value in engine.scan(start, end)}
-    found |= {b"s" + key[9:]: value for key, value in engine.scan(*numbered_range(b"s", machine.space))}
+    found |= {b"s" + key[9:]: value for key, value in engine.scan(*numbered_range(b"s", machine.session_space))}
     found[b"counters"] = repr(machine.counters()).encode()
     return found
 

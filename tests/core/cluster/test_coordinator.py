@@ -9,6 +9,7 @@ from tests.core.cluster.town import CLIENT, HASH, Town, create, serving, status_
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.commands import Counters, MapCommand, decode_command
 from zkv.core.cluster.shardmap import Beacon, MapDelta, NodeState
+from zkv.core.cluster.versions import PROTOCOL_VERSION
 from zkv.core.shard.commands import EFFECT_NONE, EFFECT_UNKNOWN
 from zkv.core.shard.descriptor import ShardState
 from zkv.ids import NodeId, ReplicaId
@@ -24,7 +25,7 @@ def test_the_first_command_makes_the_cluster_and_those_who_asked_before_it_are_a
     assert town.commands[0].delta.version == 1
     cluster = town.commands[0].cluster
     assert 0 < cluster < 2**63
-    assert town.answers == [m.Welcome(1, 1, cluster, "coordinator", "coordinator", 1)]
+    assert town.answers == [m.Welcome(1, PROTOCOL_VERSION, cluster, "coordinator", "coordinator", 1)]
 
 
 def test_three_nodes_get_the_default_table_at_once_with_four_leaders_each() -> None:

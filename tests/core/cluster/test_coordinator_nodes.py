@@ -87,7 +87,7 @@ def test_a_node_that_moves_is_published_under_its_new_address() -> None:
     ("change", "words"),
     [
         ({"cluster": 12345}, "belongs to cluster 0000000000003039"),
-        ({"protocol": 3}, "node n9 speaks protocol 3, this coordinator 1: more than one version apart"),
+        ({"protocol": 4}, "node n9 speaks protocol 4, this coordinator 2: more than one version apart"),
         ({"weight": 0.0}, "above 0"),
         ({"weight": float("nan")}, "above 0"),
         ({"zone": "z" * 65}, "1 to 64 characters"),

@@ -110,13 +110,13 @@ def test_an_echo_of_a_stamp_that_this_process_never_gave_proves_nothing() -> Non
 
 def test_a_peer_too_far_ahead_is_not_listened_to_and_one_that_is_one_ahead_is() -> None:
     watch = LinkWatch()
-    assert watch.heard(Peers(1, B, 1, SOMETHING, protocol=2), 1_000)
+    assert watch.heard(Peers(1, B, 1, SOMETHING, protocol=3), 1_000)
     assert watch.told() == []
     for _ in range(2):
-        assert not watch.heard(Peers(1, B, 1, SOMETHING, protocol=3), 2_000)
+        assert not watch.heard(Peers(1, B, 1, SOMETHING, protocol=4), 2_000)
     assert watch.heard_since(1_500) == [], "nothing that it does is understood"
     assert watch.told() == [
-        "refused node b: it speaks protocol 3, this node 1: more than one version apart they do not work together, "
+        "refused node b: it speaks protocol 4, this node 2: more than one version apart they do not work together, "
         "so upgrade one version at a time"
     ]
     assert watch.told() == []

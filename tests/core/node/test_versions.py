@@ -36,7 +36,7 @@ def test_a_coordinator_is_obeyed_up_to_one_version_away(ahead: int, stopped: boo
     node.from_coordinator(m.Registered(77, node.follower.map.snapshot(), PROTOCOL_VERSION + ahead))
     assert node.registration.registered is not stopped
     assert node.turn().stop == (
-        "it speaks protocol 3, this node 1: more than one version apart they do not work together, so upgrade one "
+        "it speaks protocol 4, this node 2: more than one version apart they do not work together, so upgrade one "
         "version at a time"
         if stopped
         else ""

@@ -10,6 +10,7 @@ import msgspec
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.frames import Answers, Peers, Requests
 from zkv.core.cluster.shardmap import MapSnapshot, NodeInfo, Partitioner, TableInfo
+from zkv.core.cluster.versions import PROTOCOL_VERSION
 from zkv.core.node.node import Node, Turn
 from zkv.core.node.registration import Identity
 from zkv.core.raft.messages import LogBatch, Member, Membership
@@ -194,5 +195,7 @@ class Trio:
             return
         kept = tuple(message for message in messages if not self.lost(machine.name, target, message))
         if kept or not messages:  # an empty frame is a sign of life
-            frame = Peers(CLUSTER, NodeId(machine.name), incarnation or other.incarnation, kept)  # type: ignore[arg-type]  # a peer's messages
+            frame = Peers(
+                CLUSTER, NodeId(machine.name), incarnation or other.incarnation, kept, protocol=PROTOCOL_VERSION
+            )  # type: ignore[arg-type]  # a peer's messages
             other.inbox.append(codec.encode(frame))

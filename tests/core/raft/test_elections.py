@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from zkv.core.raft.elections import NOBODY, Patience, Standing, Tally, up_to_date
+from zkv.core.raft.elections import NOBODY, Birth, Patience, Standing, Tally, up_to_date
 from zkv.core.raft.messages import HardState
 from zkv.core.raft.ready import EntryId, Timing
 from zkv.ids import ReplicaId
@@ -14,8 +14,8 @@ ONE, TWO, THREE = ReplicaId(1), ReplicaId(2), ReplicaId(3)
 VOTERS = frozenset({ONE, TWO, THREE})
 
 
-def patience(now_ms: int = 1_000, *, newborn: bool = False, alone: bool = False) -> Patience:
-    return Patience(TIMING, random.Random(1), now_ms, newborn=newborn, alone=alone)
+def patience(now_ms: int = 1_000, *, birth: Birth = Birth.RESTARTED, alone: bool = False) -> Patience:
+    return Patience(TIMING, random.Random(1), now_ms, birth=birth, alone=alone)
 
 
 def test_a_start_counts_as_hearing_a_leader() -> None:
@@ -33,7 +33,7 @@ def test_a_jump_of_the_clock_does_not_end_the_hearing_of_a_leader() -> None:
     waiting = patience(1_000)
     assert waiting.advance(1_000 + 10 * TIMING.election_ms_min)
     assert waiting.hears_leader
-    deaf = patience(1_000, newborn=True)
+    deaf = patience(1_000, birth=Birth.CREATED)
     assert deaf.advance(1_000 + 10 * TIMING.election_ms_min)
     assert not deaf.hears_leader
 
@@ -50,7 +50,7 @@ def test_after_a_jump_of_the_clock_a_replica_that_hears_a_leader_does_not_campai
 
 
 def test_a_newborn_replica_has_heard_nobody_and_waits_less() -> None:
-    waiting = patience(1_000, newborn=True)
+    waiting = patience(1_000, birth=Birth.CREATED)
     assert not waiting.hears_leader
     assert TIMING.heartbeat_ms <= waiting.deadline_ms - 1_000 < TIMING.election_ms_min
 
@@ -71,7 +71,7 @@ def test_waits_lie_between_the_shortest_timeout_and_twice_that_and_differ() -> N
 
 
 def test_after_a_stop_of_the_process_what_is_queued_goes_first() -> None:
-    waiting = patience(1_000, newborn=True)  # it hears nobody
+    waiting = patience(1_000, birth=Birth.CREATED)  # it hears nobody
     assert waiting.advance(60_000)
     assert not waiting.ended
     assert waiting.deadline_ms == 60_000 + 2 * TIMING.heartbeat_ms

@@ -219,7 +219,7 @@ def test_whatever_is_asked_of_a_peer_of_a_protocol_too_far_away_ends_at_once(
     cluster.deaf.add("n1:1")
     call = cluster.ask(asked())
     cluster.run(for_ms=5)
-    cluster.answer("n1:1", Welcome(0, 3, 77, "n1", "node", 1))
+    cluster.answer("n1:1", Welcome(0, 4, 77, "n1", "node", 1))
     cluster.run(call, for_ms=10)
     assert isinstance(call.outcome, errors.ProtocolError)
     assert call.outcome.effect == "none"
@@ -228,8 +228,8 @@ def test_whatever_is_asked_of_a_peer_of_a_protocol_too_far_away_ends_at_once(
 @pytest.mark.parametrize(
     ("welcome", "said"),
     [
-        (Welcome(0, 3, 77, "n1", "node", 1), "n1:1 speaks protocol 3, this client 1: more than one version apart"),
-        (Welcome(0, 9, 0, "c", "coordinator", 1), "n1:1 speaks protocol 9, this client 1"),
+        (Welcome(0, 4, 77, "n1", "node", 1), "n1:1 speaks protocol 4, this client 2: more than one version apart"),
+        (Welcome(0, 9, 0, "c", "coordinator", 1), "n1:1 speaks protocol 9, this client 2"),
     ],
 )
 def test_a_peer_of_a_protocol_too_far_away_is_a_protocol_error_at_once(welcome: Welcome, said: str) -> None:
@@ -251,7 +251,7 @@ def test_a_node_one_version_ahead_is_asked_like_any_other(cluster: FakeCluster) 
     assert "n1:1" in {address for address, _ in cluster.groups()}
 
 
-@pytest.mark.parametrize(("protocol", "id_of_cluster"), [(3, 77), (1, 99)], ids=["too far ahead", "of another cluster"])
+@pytest.mark.parametrize(("protocol", "id_of_cluster"), [(4, 77), (1, 99)], ids=["too far ahead", "of another cluster"])
 def test_a_node_that_does_not_fit_is_not_asked_while_others_serve(
     cluster: FakeCluster, protocol: int, id_of_cluster: int
 ) -> None:

@@ -12,6 +12,7 @@ from zkv.core.cluster.shardmap import Address, MapSnapshot, Name, Partitioner
 from zkv.core.message import Message
 from zkv.core.raft.messages import Member
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.split import Split
 from zkv.ids import NodeId, ReplicaId, ShardId
 
 
@@ -139,6 +140,14 @@ class ChangeTuning(Message, tag=53, frozen=True, gc=False):
     bytes_per_s: Annotated[int, Meta(ge=0)] | None = None  # 0, or SNAPSHOT_RATE_BYTES_MIN and more
 
 
+class SplitTable(Message, tag=57, frozen=True, gc=False):
+    """Client to coordinator: the shard that has the key `at` is to end there, and another to begin."""
+
+    id: int
+    name: Name
+    at: Annotated[bytes, Meta(min_length=1, max_length=limits.KEY_BYTES_MAX)]
+
+
 class PlanRequest(Message, tag=54, frozen=True, gc=False):
     """Client to coordinator: what would `change` move? Nothing is done."""
 
@@ -260,7 +269,17 @@ class DismissReplica(Message, tag=69, frozen=True, gc=False):
     member: Member
 
 
-Order = CreateReplica | DropShard | ChangeMember | TransferLeader | DismissReplica
+class SplitShard(Message, tag=56, frozen=True, gc=False):
+    """Order to a leader: split the shard as the entry says, unless it has changed since (rule 24).
+
+    `split` is the entry's payload, a Split.
+    """
+
+    shard: ShardId
+    split: Split
+
+
+Order = CreateReplica | DropShard | ChangeMember | TransferLeader | DismissReplica | SplitShard
 
 
 class Dropped(Message, tag=68, frozen=True, gc=False):

@@ -7,7 +7,8 @@ A new version leads to nothing that the one before it does not understand, until
 
 from typing import Final
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+SPLITS_SINCE: Final = 2  # the version that knows entries that split a shard
 APART_MAX: Final = 1
 
 

@@ -24,7 +24,7 @@ class Census:
         self.counted: dict[ShardId, int] = {}
         self.bytes: dict[ShardId, int] = {}
         self._rows = rows
-        self._as_of: dict[ShardId, tuple[int, int]] = {}  # version counter and space at the last count
+        self._as_of: dict[ShardId, tuple[int, int, int]] = {}  # version counter, space and range at the last count
         self._began_ms: dict[ShardId, int] = {}
         self._running: tuple[ShardId, Iterator[tuple[bytes, bytes]]] | None = None
         self._so_far = self._bytes_so_far = 0
@@ -57,11 +57,14 @@ class Census:
             self.bytes.pop(gone, None)
         for shard, one in hosted.items():
             machine = one.machine
-            if machine is None or self._as_of.get(shard) == (machine.counter, machine.space):
+            if machine is None:
+                continue
+            as_of = (machine.counter, machine.space, machine.info.range_version)
+            if self._as_of.get(shard) == as_of:
                 continue
             if now_ms - self._began_ms.get(shard, -_AGAIN_MS) < _AGAIN_MS:
                 continue
-            self._as_of[shard] = (machine.counter, machine.space)
+            self._as_of[shard] = as_of
             self._began_ms[shard] = now_ms
             self._running = (shard, self._rows.scan(*machine.row_range()))
             self._so_far = self._bytes_so_far = 0

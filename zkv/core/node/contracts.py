@@ -1,11 +1,13 @@
 """What a host must be given: a machine for each group, and what the log knew at start."""
 
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from zkv.core.raft.messages import Entry, HardState
 from zkv.core.raft.ready import EntryId
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.rows import Changes
+from zkv.core.shard.split import Parted
 
 
 class Machine(Protocol):
@@ -14,7 +16,7 @@ class Machine(Protocol):
     @property
     def info(self) -> ShardInfo: ...
     @property
-    def space(self) -> int: ...
+    def session_space(self) -> int: ...
     @property
     def applied(self) -> EntryId: ...
     def finish(self, changes: Changes) -> None:
@@ -23,6 +25,10 @@ class Machine(Protocol):
 
     def counters(self) -> tuple[int, bytes]:
         """The version counter and the session floor, for a snapshot."""
+        ...
+
+    def take_parted(self) -> Parted | None:
+        """What a split, applied last, has cut off: to be brought into being; given out once."""
         ...
 
     def row_range(self) -> tuple[bytes, bytes]:
@@ -41,6 +47,16 @@ class RecoveredReplica(Protocol):
     def entries(self) -> list[Entry]: ...
     @property
     def commit(self) -> int: ...
+
+
+def gaps(named: Iterable[tuple[bytes, bytes]], start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """What of [start, end) none of the ranges covers."""
+    for first, after in sorted(named):
+        if start < first:
+            yield start, first
+        start = max(start, after)
+    if start < end:
+        yield start, end
 
 
 def holds(start: EntryId, entries: list[Entry], point: EntryId) -> bool:

@@ -34,7 +34,7 @@ class MapMachine:
         applied = records.decode_applied(stored) if stored else records.Applied(0, 0, 0, _NO_FLOOR)
         self.replica = replica
         self.info = descriptor.info
-        self.space = descriptor.space
+        self.session_space = descriptor.space
         self.applied = EntryId(applied.index, applied.term)
         self.state = state
 
@@ -46,6 +46,9 @@ class MapMachine:
     def counters(self) -> tuple[int, bytes]:
         """Nothing that a snapshot needs beside the rows."""
         return 0, _NO_FLOOR
+
+    def take_parted(self) -> None:
+        """The map is never split."""
 
     def row_range(self) -> tuple[bytes, bytes]:
         """The rows of the state."""

@@ -6,10 +6,12 @@ through the replicas, then `turn`, which says what to send, write and flush. The
 """
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 
 from zkv import limits
 from zkv.core.cluster.frames import PeerMessage
-from zkv.core.node.residents import FIRST, Address, Effects, Hosted, LostState, M, Residents
+from zkv.core.node.residents import FIRST, UNVOTED, Address, Effects, Hosted, LostState, M, Residents
+from zkv.core.raft.elections import Birth, Role
 from zkv.core.raft.messages import (
     AppendRequest,
     Entry,
@@ -22,12 +24,14 @@ from zkv.core.raft.messages import (
 )
 from zkv.core.raft.ready import EntryId, Ready, Rng, Timing
 from zkv.core.shard import records
-from zkv.core.shard.rows import Changes, Rows
+from zkv.core.shard.rows import Changes, Rows, numbered_key, row_range, session_key
 from zkv.ids import NodeId, ReplicaId
 
 __all__ = ["FIRST", "Address", "Effects", "Host", "Hosted", "LostState"]
 
 _MEMBERSHIP = int(EntryKind.MEMBERSHIP)
+_SPLIT = int(EntryKind.SPLIT)
+_term_of = attrgetter("term")
 _IDLE_MS = 1_000
 _SCAN_MS = 20  # how often all replicas are looked at for what is due, at most
 
@@ -177,6 +181,8 @@ class Host(Residents[M]):
         for entry in ready.committed:
             self._apply(hosted, entry, self.effects.changes)
             members_changed = members_changed or entry.kind == _MEMBERSHIP
+            if entry.kind == _SPLIT:
+                self._part(hosted, machine)
         self._unfinished[replica.id] = machine
         replica.applied_to(ready.committed[-1].index)
         if not members_changed:
@@ -184,6 +190,36 @@ class Host(Residents[M]):
         # A restart must know these members: who was removed is deleted once enough of the others do.
         self.pipeline.add(LogItem(replica.id, commit=replica.committed))
         return True
+
+    def _part(self, hosted: Hosted[M], machine: M) -> None:
+        """Bring into being what a split has cut off: its descriptor goes with the split into one batch of the engine.
+
+        It may be late: others have split long ago, and a leader of the new shard has brought this replica the state
+        since, or has had it deleted. Then this half of the rows is nobody's. Without state it has promised nothing.
+        """
+        parted = machine.take_parted()
+        if parted is None:
+            return
+        self.stirred = True
+        shard, replica, changes = parted.info.shard, parted.replica, self.effects.changes
+        held = self.hosted.get(shard)
+        is_free = held is None or (held.machine is None and not held.frozen and held.replica.id == replica)
+        if replica is None or not is_free or self._buried(shard, replica):
+            self.effects.drops.append(row_range(parted.space, parted.info.start, parted.info.end))
+            return
+        hard_state = UNVOTED
+        if held is not None:
+            held.frozen = True
+            hard_state = max(held.replica.hard_state, hard_state, key=_term_of)
+        self._creating.add(replica)
+        sessions = self.new_space()
+        descriptor = records.Descriptor(parted.info, parted.space, sessions)
+        changes[numbered_key(b"d", replica)] = records.encode(descriptor)
+        changes[numbered_key(b"a", replica)] = records.encode(records.Applied(*FIRST, parted.counter, parted.floor))
+        for client, record in parted.sessions.items():
+            changes[session_key(sessions, client)] = records.encode(record)
+        birth = Birth.CALLED if hosted.replica.role is Role.LEADER else Birth.PARTED
+        self.after_engine_flush(lambda: self._log_birth(replica, hard_state, birth))
 
     def _shorten_tails(self) -> None:
         """Forget applied entries beyond the budget; who still needs them gets a snapshot."""

@@ -31,13 +31,14 @@ class _Lane:
 
 
 class _Peer:
-    __slots__ = ("heard_ms", "lanes", "owed_ms", "protocol", "strange")
+    __slots__ = ("heard_ms", "lanes", "owed_ms", "protocol", "stated", "strange")
 
     def __init__(self) -> None:
         self.lanes = (_Lane(), _Lane())
         self.heard_ms = 0  # when anything of it last arrived, by our clock
         self.owed_ms: int | None = None  # when the first frame arrived that was not followed by one of ours
         self.protocol = versions.PROTOCOL_VERSION  # as it last stated it
+        self.stated = False
         self.strange = False  # that is too far from ours
 
 
@@ -69,6 +70,7 @@ class LinkWatch:
         Such a peer counts as silent, for nothing that it does is understood.
         """
         known = self._peer(frame.sender)
+        known.stated = True
         if frame.protocol != known.protocol:
             self._introduced(frame.sender, known, frame.protocol)
         if known.strange:
@@ -81,6 +83,11 @@ class LinkWatch:
             if link.waiting_ms is not None and link.waiting_ms <= echo_ms <= link.sent_ms:
                 link.waiting_ms = now_ms if echo_ms < link.sent_ms else None
         return True
+
+    def protocol_of(self, peer: NodeId) -> int:
+        """The version that the peer last stated; 0: none yet."""
+        known = self._peers.get(peer)
+        return known.protocol if known is not None and known.stated else 0
 
     def told(self) -> list[str]:
         """What is worth a line in the log since the last call: the newest of each peer."""

@@ -16,8 +16,7 @@ from zkv.core.cluster import messages as m
 from zkv.core.cluster import versions
 from zkv.core.cluster.follower import MapFollower
 from zkv.core.cluster.frames import Answers, Dismissed, Forward, Forwarded, PeerMessage, Peers, Requests
-from zkv.core.cluster.partition import partition_of, user_key
-from zkv.core.cluster.shardmap import Beacon, MapDelta, MapSnapshot, Partitioner
+from zkv.core.cluster.shardmap import Beacon, MapDelta, MapSnapshot
 from zkv.core.message import Message
 from zkv.core.node import orders
 from zkv.core.node.census import Census
@@ -26,6 +25,7 @@ from zkv.core.node.empty_learners import EmptyLearners
 from zkv.core.node.figures import shard_figures
 from zkv.core.node.host import Effects, Host
 from zkv.core.node.links import LinkWatch
+from zkv.core.node.machines import make_machine
 from zkv.core.node.registration import Identity, Registration
 from zkv.core.node.service import Service
 from zkv.core.node.sleep_watch import SleepWatch
@@ -34,7 +34,6 @@ from zkv.core.node.waiting import Route
 from zkv.core.raft.messages import AppendReply, AppendRequest, TimeoutNow, VoteReply, VoteRequest
 from zkv.core.raft.ready import Rng, Timing
 from zkv.core.raft.replica import Role
-from zkv.core.shard import records
 from zkv.core.shard.commands import Group, Reason
 from zkv.core.shard.machine import ShardMachine
 from zkv.core.shard.rows import Rows
@@ -101,6 +100,7 @@ class Node:
         self._watch = SleepWatch(self.links, timing)
         self._handed_over: set[ShardId] = set()
         self._handed_over_ms = 0
+        self._splits: list[m.SplitShard] = []
 
     def load(self, recovered: Mapping[ReplicaId, RecoveredReplica], now_ms: int) -> None:
         """Take up what the folder holds, the last map among it. Raises LostState (see `Host.load`)."""
@@ -190,6 +190,9 @@ class Node:
     def turn(self) -> Turn:
         """End the turn."""
         self.service.propose()
+        for split in self._splits:  # behind all that was taken in this turn, which may have been promised already
+            self._note(orders.split(self.host, split, self.links.protocol_of))
+        self._splits.clear()
         for address in self._watch.tend(self.host, self.addresses):
             self.host.effects.messages.setdefault(address, [])  # a sign of life, if there is nothing else to say
         effects, wanted = self.host.turn()
@@ -363,6 +366,9 @@ class Node:
                 return orders.transfer(self.host, order)
             case m.DismissReplica():
                 return orders.dismiss(self.host, order)
+            case m.SplitShard():
+                self._splits.append(order)
+                return ""
 
     def _note(self, event: str) -> None:
         if event:
@@ -390,9 +396,3 @@ class Node:
     def _count(self, message: Message) -> None:
         name = type(message).__name__
         self.counts[name] = self.counts.get(name, 0) + 1
-
-
-def make_machine(rows: Rows, replica: ReplicaId, descriptor: records.Descriptor) -> ShardMachine:
-    """The machine of one replica, with its table's partitioner."""
-    partitioner = Partitioner(descriptor.info.partitioner)
-    return ShardMachine(replica, descriptor, rows, partition_of(partitioner), partial(user_key, partitioner))

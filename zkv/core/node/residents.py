@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from zkv.core.cluster.frames import PeerMessage
-from zkv.core.node.contracts import Machine, RecoveredReplica, holds
+from zkv.core.node.contracts import Machine, RecoveredReplica, gaps, holds
 from zkv.core.node.pipeline import Pipeline
 from zkv.core.node.steady import SteadyClock
+from zkv.core.raft.elections import Birth
 from zkv.core.raft.messages import (
     Entry,
     HardState,
@@ -23,11 +24,13 @@ from zkv.core.raft.ready import EntryId, Rng, Timing
 from zkv.core.raft.replica import Replica
 from zkv.core.shard import records
 from zkv.core.shard.descriptor import ShardInfo
-from zkv.core.shard.rows import Changes, Rows, numbered_key, numbered_range
+from zkv.core.shard.rows import Changes, Rows, numbered_key, numbered_range, row_range
 from zkv.core.shard.snapshot_messages import SnapshotOffer
 from zkv.ids import NodeId, ReplicaId, ShardId, Space
 
 FIRST = EntryId(1, 1)  # where a created replica's log starts: above 0, so that an empty learner needs a snapshot
+
+UNVOTED = HardState(FIRST.term, ReplicaId(0))
 
 Address = tuple[NodeId, int]  # a node, and the incarnation that a message is meant for (rule 1)
 
@@ -141,7 +144,7 @@ class Residents(Generic[M]):
         for kind in (b"d", b"a"):
             changes[numbered_key(kind, replica)] = None
         if hosted.machine is not None:
-            self.drop_space(hosted.machine.space)
+            self._drop_state(hosted.machine)
         self.after_engine_flush(lambda: self._log_death(hosted.shard, replica))
 
     def forget_empty(self, hosted: Hosted[M]) -> None:
@@ -166,6 +169,10 @@ class Residents(Generic[M]):
         """Delete all rows and sessions of a space."""
         self.effects.drops += [numbered_range(b"r", space), numbered_range(b"s", space)]
 
+    def _drop_state(self, machine: M) -> None:
+        """Delete a replica's rows and sessions: of its space, which another may share, its own range (rule 20)."""
+        self.effects.drops += [machine.row_range(), numbered_range(b"s", machine.session_space)]
+
     def replica(self, replica: ReplicaId) -> Hosted[M] | None:
         """The replica of that id, if it lives here."""
         return self._by_replica.get(replica)
@@ -181,15 +188,14 @@ class Residents(Generic[M]):
     def _buried(self, shard: ShardId, replica: ReplicaId) -> bool:
         return replica <= max(self._tombstones.get(shard, ()), default=0)
 
-    def _log_birth(self, replica: ReplicaId) -> None:
-        self.pipeline.add(LogItem(replica, start=FIRST, hard_state=HardState(FIRST.term, ReplicaId(0)), commit=1))
-        self.pipeline.then(lambda: self._born(replica))
+    def _log_birth(self, replica: ReplicaId, hard_state: HardState = UNVOTED, birth: Birth = Birth.CREATED) -> None:
+        self.pipeline.add(LogItem(replica, start=FIRST, hard_state=hard_state, commit=FIRST.index))
+        self.pipeline.then(lambda: self._born(replica, hard_state, birth))
 
-    def _born(self, replica: ReplicaId) -> None:
+    def _born(self, replica: ReplicaId, hard_state: HardState, birth: Birth) -> None:
         self._creating.discard(replica)
-        descriptor = self._descriptor(replica)
-        hard_state = HardState(FIRST.term, ReplicaId(0))
-        self._host(replica, descriptor, hard_state, FIRST, [], FIRST.index, newborn=True)
+        if replica not in self._dying:
+            self._host(replica, self._descriptor(replica), hard_state, FIRST, [], FIRST.index, birth=birth)
 
     def _log_death(self, shard: ShardId, replica: ReplicaId) -> None:
         self.pipeline.add(LogItem(replica, gone=True))
@@ -219,13 +225,13 @@ class Residents(Generic[M]):
         entries: list[Entry],
         commit: int,
         *,
-        newborn: bool = False,
+        birth: Birth = Birth.RESTARTED,
     ) -> Hosted[M]:
         machine = self._make_machine(replica, descriptor)
         info = descriptor.info
         applied = machine.applied.index
         raft = self._replica(
-            replica, info.shard, hard_state, info.membership, start, entries, commit, applied, newborn=newborn
+            replica, info.shard, hard_state, info.membership, start, entries, commit, applied, birth=birth
         )
         hosted = Hosted(info.shard, raft, machine)
         self.hosted[info.shard] = self._by_replica[replica] = hosted
@@ -243,7 +249,7 @@ class Residents(Generic[M]):
         commit: int,
         applied: int,
         *,
-        newborn: bool = False,
+        birth: Birth = Birth.RESTARTED,
     ) -> Replica:
         return Replica(
             id=replica,
@@ -257,7 +263,7 @@ class Residents(Generic[M]):
             timing=self._timing,
             rng=self.rng,
             now_ms=self.now_ms,
-            newborn=newborn,
+            birth=birth,
         )
 
     def _descriptor(self, replica: ReplicaId) -> records.Descriptor:
@@ -278,7 +284,7 @@ class Residents(Generic[M]):
             records.Applied(offer.index, offer.index_term, offer.counter, offer.floor)
         )
         if hosted.machine is not None:
-            self.drop_space(hosted.machine.space)
+            self._drop_state(hosted.machine)
         self._unfinished.pop(replica.id, None)
         self.after_engine_flush(lambda: self._log_install(hosted, descriptor, then))
 
@@ -308,16 +314,19 @@ class Residents(Generic[M]):
         for key, _ in self.rows.scan(b"t", b"u"):
             shard, replica = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
             self._tombstones.setdefault(ShardId(shard), set()).add(ReplicaId(replica))
-        spaces = set()
+        named: list[tuple[bytes, bytes]] = []
         for key, value in list(self.rows.scan(b"d", b"e")):
             replica = ReplicaId(int.from_bytes(key[1:], "big"))
             descriptor = records.decode_descriptor(value)
-            spaces.add(descriptor.space)
+            named.append(row_range(descriptor.space, descriptor.info.start, descriptor.info.end))
+            named.append(numbered_range(b"s", descriptor.sessions or descriptor.space))
             self._resume(replica, descriptor, recovered.get(replica))
         for replica, log in recovered.items():
             if replica not in self._by_replica and replica not in self._creating:
                 self._leave(replica, log)
-        self._drop_unnamed(spaces)
+        for start, end in gaps(named, b"r", b"t"):  # what a crash has left of a drop, or of a stream
+            if next(iter(self.rows.scan(start, end)), None) is not None:
+                self.effects.drops.append((start, end))
 
     def _resume(self, replica: ReplicaId, descriptor: records.Descriptor, log: RecoveredReplica | None) -> None:
         machine_applied = self.rows.get(numbered_key(b"a", replica))
@@ -346,12 +355,3 @@ class Residents(Generic[M]):
         if log.start[0] > 0 and not buried:
             raise LostState(f"the state engine has lost replica {replica}, of which the log holds entries")
         self.pipeline.add(LogItem(replica, gone=True))
-
-    def _drop_unnamed(self, spaces: set[int]) -> None:
-        for kind in (b"r", b"s"):
-            cursor, end = kind, bytes([kind[0] + 1])
-            while (found := next(iter(self.rows.scan(cursor, end)), None)) is not None:
-                space = int.from_bytes(found[0][1:9], "big")
-                if space not in spaces:
-                    self.effects.drops.append(numbered_range(kind, space))
-                cursor = numbered_key(kind, space + 1)

@@ -7,6 +7,7 @@ it); writes gather, and become one entry a shard at the turn's end; what commits
 import msgspec
 
 from zkv import limits
+from zkv.core.node import refusals
 from zkv.core.node.host import Host, Hosted
 from zkv.core.node.waiting import NOWHERE, Queue, Route, WaitingCopies, WaitingRead, WaitingWrite
 from zkv.core.raft.messages import Entry, EntryKind
@@ -44,7 +45,6 @@ _EVICT_MS = 1_000
 _WAITING_MS = 20  # how often requests that wait are looked at, at the least
 _NEXT_TURN_MS = 5
 _UNBORN_MS = 50  # soon its time is near enough, if it comes from a floor that was driven up to there
-_NOBODY_YET_MS = 50  # a client's pause when a shard has no leader
 
 
 class Service:
@@ -96,9 +96,7 @@ class Service:
 
     def _take_here(self, hosted: Hosted[ShardMachine], machine: ShardMachine, group: Group, route: Route) -> None:
         if group.range_version != machine.info.range_version:
-            news = self._described(hosted, machine)
-            refused = Refused(group.id, Reason.STALE_RANGE, EFFECT_NONE, "the shard's range has changed", news=news)
-            self._answer(route, refused)
+            self._answer(route, refusals.stale_range(group, self._described(hosted, machine)))
         elif isinstance(group, WriteGroup):
             self._take_write(hosted, machine, group, route)
         else:
@@ -127,6 +125,9 @@ class Service:
             detail = "the client's id is born too far ahead of the leader's time of day"
             self.refuse(group, route, Reason.UNAVAILABLE, detail, retry_ms=_UNBORN_MS)
             return
+        if hosted.replica.is_parting and 0 < group.copies <= len(machine.info.membership.voters) // 2:
+            self._answer(route, refusals.parting(group))
+            return
         queue = self._queue(hosted.shard)
         uncommitted = hosted.replica.uncommitted_bytes + queue.fresh_bytes
         if (
@@ -151,7 +152,7 @@ class Service:
         ticket = replica.ask_read()
         if ticket is None:
             detail = "the leader is new and cannot read yet"
-            wait = Refused(group.id, Reason.UNAVAILABLE, EFFECT_NONE, detail, retry_ms=_NOBODY_YET_MS)
+            wait = Refused(group.id, Reason.UNAVAILABLE, EFFECT_NONE, detail, retry_ms=refusals.NOBODY_YET_MS)
             self._answer(route, wait)
             return
         queue = self._queue(hosted.shard)
@@ -178,6 +179,9 @@ class Service:
     def _read(self, hosted: Hosted[ShardMachine], group: ReadGroup | ScanGroup, route: Route, stale_ms: int) -> None:
         machine = hosted.machine
         assert machine is not None
+        if group.range_version != machine.info.range_version:  # it has changed while the read waited
+            self._answer(route, refusals.stale_range(group, self._described(hosted, machine)))
+            return
         sent = self._sent_bytes.get(route, 0)
         if sent >= limits.ANSWER_BYTES_PER_TURN_MAX:
             self._too_much_for_a_turn(group, route)
@@ -209,14 +213,7 @@ class Service:
         if leader and leader != self.me and pass_on:
             self.forwards.setdefault(leader, {}).setdefault(route.origin, []).append(group)
             return
-        if news is None:
-            refused = Refused(group.id, Reason.NO_SHARD, EFFECT_NONE, "no such shard is known here")
-        elif not leader or leader == self.me:
-            detail = "the shard has no leader now"
-            refused = Refused(group.id, Reason.UNAVAILABLE, EFFECT_NONE, detail, retry_ms=_NOBODY_YET_MS, news=news)
-        else:
-            refused = Refused(group.id, Reason.NOT_LEADER, EFFECT_NONE, "another node leads the shard", news=news)
-        self._answer(route, refused)
+        self._answer(route, refusals.elsewhere(group, leader, self.me, news))
 
     # The turn --------------------------------------------------------------------------------------------------------
 

@@ -133,7 +133,7 @@ class Transfers(Generic[M]):
             floor=floor,
             bytes=max(self._sizes.get(hosted.shard, 0), 0),
         )
-        rows = PinnedRows(self._host.rows, space=machine.space, start=start, end=end)
+        rows = PinnedRows(self._host.rows, sessions=machine.session_space, start=start, end=end)
         outgoing = Outgoing(offer=offer, rows=rows, now_ms=now_ms, pace=self.pace)
         self._outgoing[offer.stream] = (hosted, member, outgoing)
         self._bulk(member, outgoing.start())

@@ -21,6 +21,18 @@ class Role(Enum):
     LEADER = 3
 
 
+class Birth(Enum):
+    """How a replica came to be in this process; `bool` says whether it has never answered anybody (rule 9)."""
+
+    RESTARTED = 0
+    CREATED = 1  # by an order, all of its group together: whoever is first leads
+    PARTED = 2  # by a split, and another one is called to lead
+    CALLED = 3  # by a split, beside the leader: it campaigns at once
+
+    def __bool__(self) -> bool:
+        return self is not Birth.RESTARTED
+
+
 class Standing:
     """Term and vote, and how far they are on disk. The term never falls; there is one vote in a term."""
 
@@ -81,18 +93,19 @@ class Patience:
     replica's answer carried (rule 9).
     """
 
-    __slots__ = ("_rng", "_timing", "_wait_ms", "deadline_ms", "heard_ms", "now_ms")
+    __slots__ = ("_eager_until_ms", "_rng", "_timing", "_wait_ms", "deadline_ms", "heard_ms", "now_ms")
 
-    def __init__(self, timing: Timing, rng: Rng, now_ms: int, *, newborn: bool, alone: bool) -> None:
-        """`newborn`: it has never answered anybody; `alone`: the only voter, which need not wait for anybody."""
+    def __init__(self, timing: Timing, rng: Rng, now_ms: int, *, birth: Birth, alone: bool) -> None:
+        """`alone`: the only voter, which need not wait for anybody."""
         self._timing = timing
         self._rng = rng
         self.now_ms = now_ms
-        self.heard_ms = NEVER_MS if newborn else now_ms
+        self.heard_ms = NEVER_MS if birth else now_ms
+        self._eager_until_ms = now_ms + timing.election_ms_min if birth is Birth.CALLED else now_ms
         self.restart()
-        if alone:
+        if alone or birth is Birth.CALLED:
             self.deadline_ms = now_ms
-        elif newborn:
+        elif birth is Birth.CREATED:
             self.deadline_ms = now_ms + rng.randrange(timing.heartbeat_ms, timing.election_ms_min)
 
     @property
@@ -139,6 +152,14 @@ class Patience:
         """A leader spoke."""
         self.heard_ms = self.now_ms
         self.deadline_ms = self.now_ms + self._wait_ms
+
+    def ask_again(self) -> None:
+        """Ask around again, unless a leader is heard. Who was called to lead does so soon: the others are just being
+        born, and asking disturbs nobody."""
+        if self.now_ms < self._eager_until_ms:
+            self.deadline_ms = self.now_ms + self._timing.heartbeat_ms // 4
+        else:
+            self.retry_soon()
 
     def retry_soon(self) -> None:
         """Campaign again in half a timeout or more, unless a leader is heard: one is missing already."""

@@ -198,8 +198,11 @@ class Leadership:
     # Reads
 
     def holds_lease(self, now_ms: int) -> bool:
-        """Whether nobody else can have been elected yet, and all that was committed before is applied (rule 8)."""
-        if self._log.applied < self.term_start or self.handover.ordered:
+        """Whether nobody else can have been elected yet, and all that was committed before is applied (rule 8).
+
+        Nor while a split is in the log and not applied: followers may have applied it, and the new shard serves.
+        """
+        if self._log.applied < self.term_start or self.handover.ordered or self._log.splits:
             return False
         return self._alone or now_ms < self.rounds.answered_sent_ms + self._timing.lease_ms
 

@@ -16,14 +16,17 @@ from zkv.core.raft.ready import EntryId
 
 ENTRY_OVERHEAD_BYTES = 64  # what an entry costs beside its payload, in memory and on the wire, roughly
 
+_BATCH = int(EntryKind.BATCH)
 _MEMBERSHIP = int(EntryKind.MEMBERSHIP)
+_SPLIT = int(EntryKind.SPLIT)
 _term_of = attrgetter("term")
 
 
 class Log:
     """Entries after `start`, in order without a gap, and how far they are on disk, committed and applied.
 
-    `changes` are the indexes of the membership entries above `applied`: they have not taken effect yet.
+    `changes` are the indexes of the membership entries above `applied`, `splits` those of the splits: they have not
+    taken effect yet.
     """
 
     __slots__ = (
@@ -37,6 +40,7 @@ class Log:
         "committed",
         "last",
         "persisted",
+        "splits",
         "start",
     )
 
@@ -47,6 +51,7 @@ class Log:
         self.applied = applied
         self.committed = committed
         self.changes: list[int] = []
+        self.splits: list[int] = []
         self._entries: list[Entry] = []
         self._ends: list[int] = []  # bytes of all entries up to and including the one at the same place
         self._base = 0  # the same for `start`
@@ -120,8 +125,8 @@ class Log:
         for entry in entries:
             end += len(entry.payload) + ENTRY_OVERHEAD_BYTES
             self._ends.append(end)
-            if entry.kind == _MEMBERSHIP and entry.index > self.applied:
-                self.changes.append(entry.index)
+            if entry.kind != _BATCH and entry.index > self.applied:
+                self._note(entry)
         self._entries.extend(entries)
         self.last = EntryId(entries[-1].index, entries[-1].term)
 
@@ -201,6 +206,8 @@ class Log:
         while self.changes and self.changes[0] <= index:
             change = self.changes.pop(0)
             effective += self.slice(change - 1, change)
+        if self.splits:
+            self.splits = [split for split in self.splits if split > index]
         return effective
 
     def forget(self, index: int) -> None:
@@ -224,12 +231,19 @@ class Log:
             rest, written, persisted = [], start.index + 1, start.index
         self.applied = self._delivered = start.index
         self.committed = max(self.committed, start.index) if rest else start.index
-        self.changes = []
+        self.changes, self.splits = [], []
         self._entries, self._ends, self._base = [], [], 0
         self.start = self.last = start
         self.append(rest)
         self.persisted = persisted
         self._unwritten = max(written, start.index + 1)
+
+    def _note(self, entry: Entry) -> None:
+        """It may be one that takes effect when it is applied."""
+        if entry.kind == _MEMBERSHIP:
+            self.changes.append(entry.index)
+        elif entry.kind == _SPLIT:
+            self.splits.append(entry.index)
 
     def _cut(self, index: int) -> None:
         """Remove the entries from `index` on, if any."""
@@ -239,6 +253,7 @@ class Log:
         place = index - self.start.index - 1
         del self._entries[place:], self._ends[place:]
         self.changes = [change for change in self.changes if change < index]
+        self.splits = [split for split in self.splits if split < index]
         self.last = EntryId(index - 1, self._entries[-1].term) if self._entries else self.start
         self.persisted = min(self.persisted, index - 1)
         self._unwritten = min(self._unwritten, index)

@@ -6,7 +6,7 @@ Terms and roles change here and nowhere else; what follows from them is in `lead
 `elections`, `log`, `membership` and `reads`.
 """
 
-from zkv.core.raft.elections import FOREVER_MS, NOBODY, Role, Tally, ahead, up_to_date
+from zkv.core.raft.elections import FOREVER_MS, NOBODY, Role, Tally, ahead
 from zkv.core.raft.leading import Leadership
 from zkv.core.raft.log import well_formed
 from zkv.core.raft.membership import changed, decode_membership, encode_membership, find
@@ -227,6 +227,7 @@ class Replica(ReplicaState):
         stamp_ms = self._freshness.stamp(self._patience.now_ms)
         shard, own, to, term = self.shard, self.id, request.sender, self.term
         full, asleep = self.full, accepted and self._asleep
+        round_ = round_ if self.membership.version else 0  # without state its word counts for nothing, leases least
         reply = AppendReply(
             shard, own, to, term, accepted, match, hint.index, hint.term, round_, stamp_ms, full, asleep
         )
@@ -255,11 +256,9 @@ class Replica(ReplicaState):
             return False  # rule 9: a leader may hold a lease on this replica's word, or leads well
         if not request.pre and request.term > self.term:
             self._follow(request.term)
-        own = self._standing
-        free = own.vote == request.sender or (own.vote == NOBODY and self.leader == NOBODY)
-        granted = up_to_date(last, self._log.last) and (free or request.term > own.term)
+        granted = self._would_vote(request)
         if granted and not request.pre:
-            own.give(request.sender)
+            self._standing.give(request.sender)
             self._patience.restart()
         self._reply_vote(request, granted=granted)
         return True
@@ -294,7 +293,7 @@ class Replica(ReplicaState):
     def _ask_around(self) -> None:
         """Pre-vote: would a majority vote for it in the next term (Raft 9.6)? Changes nothing that others see."""
         self.role = Role.PRE_CANDIDATE
-        self._patience.retry_soon()
+        self._patience.ask_again()
         self._tally = Tally()
         self._tally.count(self.id, granted=True)
         self._request_votes(self.term + 1, pre=True, ordered=False)
@@ -371,7 +370,7 @@ class Replica(ReplicaState):
         index = leading.majority_holds()
         if index > self._log.committed and self._log.term_at(index) == self.term:
             self._log.commit_to(index)
-            leading.beat.commit_moved(self._patience.now_ms)
+            leading.beat.commit_moved(self._patience.now_ms, at_once=bool(self._log.splits))
 
     def _use(self, membership: Membership) -> None:
         """A membership takes effect. Who is removed answers on: who has not applied that may need its word."""

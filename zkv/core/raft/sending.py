@@ -59,8 +59,9 @@ class Beat:
         self.heartbeat = True
         self.heartbeat_at_ms = self._next_beat(now_ms)
 
-    def commit_moved(self, now_ms: int) -> None:
-        """Followers shall hear of it, not later than in a moment."""
+    def commit_moved(self, now_ms: int, *, at_once: bool = False) -> None:
+        """Followers shall hear of it, not later than in a moment; `at_once` where their applying it is waited for."""
+        self.tell = self.tell or at_once
         if self.tell_at_ms is None:
             self.tell_at_ms = now_ms + self._tell_ms
 

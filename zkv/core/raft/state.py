@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from zkv.core.raft.elections import NOBODY, Patience, Role, Standing, Tally
+from zkv.core.raft.elections import NOBODY, Birth, Patience, Role, Standing, Tally, up_to_date
 from zkv.core.raft.leading import Leadership
 from zkv.core.raft.log import Log
 from zkv.core.raft.membership import decode_membership, find
-from zkv.core.raft.messages import Entry, HardState, Member, Membership
+from zkv.core.raft.messages import Entry, HardState, Member, Membership, VoteRequest
 from zkv.core.raft.reads import Freshness, ReadState, ReadTicket
 from zkv.core.raft.ready import EntryId, Ready, Rng, Timing
 from zkv.ids import ReplicaId, ShardId
@@ -33,12 +33,12 @@ class ReplicaState:
         timing: Timing,
         rng: Rng,
         now_ms: int,
-        newborn: bool = False,
+        birth: Birth = Birth.RESTARTED,
     ) -> None:
         """As recovered: `membership` as of `applied` (version 0: an empty learner, which knows none yet), `entries`
         all that the disk holds after `start`, flushed, and `commit` >= `applied`.
 
-        `newborn`: created just now, never run before. It has answered nobody, so it need not wait (rule 9).
+        Who was just born has answered nobody, so it need not wait (rule 9).
         """
         self.id = id
         self.shard = shard
@@ -53,7 +53,9 @@ class ReplicaState:
         self._standing = Standing(hard_state)
         self._voters = voter_ids(membership)
         alone = self._voters == {id}
-        self._patience = Patience(timing, rng, now_ms, newborn=newborn or hard_state.term == 0, alone=alone)
+        if not birth and hard_state.term == 0:
+            birth = Birth.CREATED
+        self._patience = Patience(timing, rng, now_ms, birth=birth, alone=alone)
         self._freshness = Freshness()
         self._tally = Tally()
         self._leading: Leadership | None = None
@@ -212,6 +214,19 @@ class ReplicaState:
         """Leader: whether without `member` a quorum, and `kept`, of voters that answer and have caught up remain."""
         return self._leading is not None and self._leading.quorum_without(member, kept, self._patience.now_ms)
 
+    @property
+    def is_parting(self) -> bool:
+        """Whether a split is in its log, and not applied yet."""
+        return bool(self._log.splits)
+
+    def objection_to_split(self) -> str | None:
+        """Leader: why a split may not begin now, for it must find the members that it was made for; None if it may."""
+        if self._leading is None:
+            return "this replica does not lead"
+        if self._log.splits:
+            return "it is being split"
+        return self._leading.objection("split", self.id, 0, self._patience.now_ms)
+
     def short_of_room(self) -> bool:
         """Leader: whether too few of the voters that answer have room on their disks for more (rule 6)."""
         return self._leading is not None and self._leading.short_of_room(self._patience.now_ms)
@@ -238,6 +253,18 @@ class ReplicaState:
                 if member is not None:
                     return member
         return None
+
+    def _would_vote(self, request: VoteRequest) -> bool:
+        """Whether the candidate may have this replica's vote in the request's term.
+
+        One without state never votes: it may be let go at any time, and made anew by a split that is applied late. Nor
+        does it lack anything that it ever promised to keep.
+        """
+        own = self._standing
+        free = own.vote == request.sender or (own.vote == NOBODY and self.leader == NOBODY)
+        last = EntryId(request.last_index, request.last_term)
+        fits = up_to_date(last, self._log.last) and (free or request.term > own.term)
+        return fits and bool(self.membership.version)
 
     def _electable(self) -> bool:
         """Whether it may campaign: a voter, with no committed change of membership still to take effect (rule 11)."""

@@ -11,7 +11,7 @@ import msgspec
 from zkv import limits
 from zkv.core.raft.messages import Entry, EntryKind, Membership
 from zkv.core.raft.ready import EntryId
-from zkv.core.shard import records
+from zkv.core.shard import records, split
 from zkv.core.shard.commands import (
     EFFECT_NONE,
     EFFECT_UNKNOWN,
@@ -42,6 +42,7 @@ from zkv.core.shard.rows import (
     numbered_range,
     pack_row,
     row_key,
+    row_range,
     session_key,
     unpack_row,
 )
@@ -72,15 +73,17 @@ class ShardMachine:
         self.replica = replica
         self.info: ShardInfo = descriptor.info
         self.space = descriptor.space
+        self.session_space = descriptor.sessions or descriptor.space
         self.applied = EntryId(state.index, state.term)
         self.counter = state.counter
         self.partition = partition
         self.user = user
-        self.sessions = Sessions(state.floor, _stored_sessions(descriptor.space, rows))
+        self.sessions = Sessions(state.floor, _stored_sessions(self.session_space, rows))
         self._rows = rows
         self._prefix = row_key(self.space, b"")
         self._dirty: dict[ClientId, Session] = {}
         self._described = False
+        self._parted: split.Parted | None = None
 
     def apply(
         self, entry: Entry, changes: Changes, groups: tuple[WriteGroup, ...] | None
@@ -103,7 +106,9 @@ class ShardMachine:
             case EntryKind.EVICT:
                 for client in self.sessions.evict(_evict.decode(entry.payload).clients):
                     self._dirty.pop(client, None)
-                    changes[session_key(self.space, client)] = None
+                    changes[session_key(self.session_space, client)] = None
+            case EntryKind.SPLIT:
+                self._part(split.decode_split(entry.payload))
             case EntryKind.NOOP:
                 pass
             case _:
@@ -114,13 +119,18 @@ class ShardMachine:
     def finish(self, changes: Changes) -> None:
         """Add what must be written together with the rows of this turn."""
         for client, session in self._dirty.items():
-            changes[session_key(self.space, client)] = records.encode(session.record())
+            changes[session_key(self.session_space, client)] = records.encode(session.record())
         self._dirty.clear()
         if self._described:
-            changes[numbered_key(b"d", self.replica)] = records.encode(records.Descriptor(self.info, self.space))
+            changes[numbered_key(b"d", self.replica)] = records.encode(self._descriptor())
             self._described = False
         index, term = self.applied
         changes[self._applied_key] = records.encode(records.Applied(index, term, self.counter, self.sessions.floor))
+
+    def take_parted(self) -> split.Parted | None:
+        """What the last entry has cut off, once: whoever hosts this replica brings it into being."""
+        parted, self._parted = self._parted, None
+        return parted
 
     def read(self, keys: tuple[bytes, ...]) -> list[bytes | None] | None:
         """The stored rows under these user keys, as of the last finished turn; None: some key is outside the range."""
@@ -168,8 +178,7 @@ class ShardMachine:
 
     def row_range(self) -> tuple[bytes, bytes]:
         """[start, end) of the engine keys of this shard's rows."""
-        end = self._prefix + self.info.end if self.info.end else row_key(self.space + 1, b"")
-        return self._prefix + self.info.start, end
+        return row_range(self.space, self.info.start, self.info.end)
 
     def counters(self) -> tuple[int, bytes]:
         """The version counter and the session floor, for a snapshot."""
@@ -183,6 +192,20 @@ class ShardMachine:
         ):
             return ()
         return self.sessions.eldest(max(1, count // 10))
+
+    def _descriptor(self) -> records.Descriptor:
+        apart = self.session_space if self.session_space != self.space else 0
+        return records.Descriptor(self.info, self.space, apart)
+
+    def _part(self, wanted: split.Split) -> None:
+        """Keep what is left of the key. A split that does not fit any more does nothing, here as everywhere."""
+        if split.wrong_with(self.info, wanted):
+            return
+        right = split.right_of(self.info, wanted)
+        here = split.beside(self.info, wanted, self.replica)
+        self._parted = split.Parted(right, here, self.space, self.counter, self.sessions.floor, self.sessions.records())
+        self.info = split.left_of(self.info, wanted)
+        self._described = True
 
     def _apply_group(self, group: WriteGroup, changes: Changes) -> list[Result] | Refused:
         if group.range_version != self.info.range_version:

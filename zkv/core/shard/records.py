@@ -20,10 +20,15 @@ class Applied(Message, frozen=True, gc=False):
 
 
 class Descriptor(Message, frozen=True, gc=False):
-    """What the replica is, as of its applied index, and the space that its rows are in (rule 20)."""
+    """What the replica is, as of its applied index, and the space that its rows are in (rule 20).
+
+    A split leaves the rows where they are, so two replicas may share a space, each with a range of its own. Sessions
+    have no range: `sessions` is the space that they are in, 0 if it is the same.
+    """
 
     info: ShardInfo
     space: int
+    sessions: int = 0
 
 
 class SessionRecord(Message, frozen=True, gc=False):

@@ -3,7 +3,8 @@
 Every key begins with one letter for its kind and a fixed-width number, so that ranges of kinds never meet:
 
     r + space(8) + partition key   a user's row: version (8 bytes), flags (1 byte, 0), value
-    s + space(8) + client(16)      a session: beside its rows, so that a snapshot goes live whole
+    s + space(8) + client(16)      a session: beside its rows, so that a snapshot goes live whole; of a replica that a
+                                   split has made, in a space of its own, for its rows share one
     a + replica(8)                 Applied: written with every batch, so that data and index never part
     d + replica(8)                 Descriptor: shard, range, membership, space
     t + shard(8) + replica(8)      tombstone: that replica was here and was deleted
@@ -61,6 +62,11 @@ def row_key(space: int, partition_key: bytes) -> bytes:
 def session_key(space: int, client: bytes) -> bytes:
     """Where a client's remembered results are stored."""
     return b"s" + space.to_bytes(8, "big") + client
+
+
+def row_range(space: int, start: bytes, end: bytes) -> tuple[bytes, bytes]:
+    """[start, end) of the engine keys of the rows of a range of partition keys; an `end` of b"": no end."""
+    return row_key(space, start), row_key(space, end) if end else row_key(space + 1, b"")
 
 
 def numbered_key(kind: bytes, number: int) -> bytes:

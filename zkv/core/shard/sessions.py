@@ -98,6 +98,10 @@ class Sessions:
         session = self._sessions.get(client)
         return None if session is None else session.result(sequence)
 
+    def records(self) -> dict[ClientId, SessionRecord]:
+        """Everything that is remembered, for another shard to remember, too."""
+        return {client: session.record() for client, session in self._sessions.items()}
+
     def size_bytes(self) -> int:
         """Roughly what the records take."""
         return sum(_OVERHEAD_BYTES + 8 * session.size for session in self._sessions.values())

@@ -35,13 +35,13 @@ class RowStream(Protocol):
 
 
 class PinnedRows:
-    """A space's rows within one range, then its sessions, as they are when this is made (rule 20: the range is ours).
+    """A space's rows within one range, then the sessions, as they are when this is made (rule 20: the range is ours).
 
-    `start` and `end` are engine keys, as `ShardMachine.row_range` gives them.
+    `start` and `end` are engine keys, as `ShardMachine.row_range` gives them; `sessions` is the space of those.
     """
 
-    def __init__(self, rows: Rows, *, space: int, start: bytes, end: bytes) -> None:
-        first_session, after_sessions = numbered_range(SESSION, space)
+    def __init__(self, rows: Rows, *, sessions: int, start: bytes, end: bytes) -> None:
+        first_session, after_sessions = numbered_range(SESSION, sessions)
         self._prefix = len(first_session)
         self._scans = [rows.scan(first_session, after_sessions), rows.scan(start, end)]
 

@@ -5,6 +5,7 @@ from tests.mutants.mutant import Edit, Mutant
 _SCENARIOS = "tests/scenarios/test_scenarios.py"
 _REPLICA = "zkv/core/raft/replica.py"
 _LEADING = "zkv/core/raft/leading.py"
+_STATE = "zkv/core/raft/state.py"
 _ELECTIONS = "zkv/core/raft/elections.py"
 _READS = "zkv/core/raft/reads.py"
 

@@ -161,6 +161,10 @@ class Client:
         """Drop a table and every row in it."""
         self.ask(admin.drop_table(name), timeout_s=timeout_s).result()
 
+    def split_table(self, name: str, at: Bytes, *, timeout_s: float | None = None) -> None:
+        """Split the shard of a range table that has the key `at`: a new shard has it and what follows."""
+        self.ask(admin.split_table(name, at), timeout_s=timeout_s).result()
+
     def status(self, *, timeout_s: float | None = None) -> dict[str, admin.Figures | None]:
         """The figures of every node and coordinator by its id; None for one that does not answer."""
         return self.ask(admin.status(), timeout_s=timeout_s).result()

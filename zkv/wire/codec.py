@@ -15,7 +15,8 @@ from zkv.wire.introductions import introduction
 
 ClientFrame = Requests | m.Hello | m.MapRequest | m.StatusRequest
 ToNode = ClientFrame | Peers
-AdminFrame = m.CreateTable | m.DropTable | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest
+TableFrame = m.CreateTable | m.DropTable | m.SplitTable
+AdminFrame = TableFrame | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest
 ToCoordinator = m.Hello | m.MapRequest | m.StatusRequest | AdminFrame | m.Register | m.Alive | m.Dropped | Peers
 FromCoordinator = m.Registered | m.RegisterRefused | m.Heard | m.MapAnswer | m.Order
 ToClient = Answers | m.Welcome | m.MapAnswer | m.AdminDone | m.AdminRefused | m.StatusAnswer | m.PlanAnswer

@@ -11,6 +11,7 @@ import msgspec
 from zkv.core.cluster.mapstate import ShardMap, kept
 from zkv.core.cluster.operators import ReplaceReplica
 from zkv.core.cluster.shardmap import MapDelta, MapSnapshot, NodeInfo, Partitioner, TableInfo, Tuning
+from zkv.core.cluster.splits import SplitPlan
 from zkv.core.message import Message
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.rows import Changes, Rows, numbered_key
@@ -19,7 +20,7 @@ from zkv.ids import TableId
 
 _META: Final = b"cm"
 _TUNING: Final = b"cu"
-_TABLE, _NODE, _SHARD, _OPERATOR, _SETTINGS = b"ct", b"cn", b"cs", b"co", b"cg"
+_TABLE, _NODE, _SHARD, _OPERATOR, _SETTINGS, _SPLIT = b"ct", b"cn", b"cs", b"co", b"cg", b"cp"
 _START, _END = b"c", b"d"
 
 
@@ -55,6 +56,8 @@ class MapCommand(Message, frozen=True, gc=False):
     finished: tuple[int, ...] = ()  # operators that are done
     settings: tuple[TableSettings, ...] = ()
     forgotten: tuple[TableId, ...] = ()  # settings of tables dropped long ago
+    splits: tuple[SplitPlan, ...] = ()
+    parted: tuple[int, ...] = ()  # splits that are done
 
 
 class _Meta(Message, frozen=True, gc=False):
@@ -72,6 +75,7 @@ _node = msgspec.msgpack.Decoder(NodeInfo)
 _shard = msgspec.msgpack.Decoder(ShardInfo)
 _operator = msgspec.msgpack.Decoder(ReplaceReplica)
 _settings = msgspec.msgpack.Decoder(TableSettings)
+_split = msgspec.msgpack.Decoder(SplitPlan)
 _tuning = msgspec.msgpack.Decoder(Tuning)
 
 
@@ -84,7 +88,7 @@ def decode_command(payload: bytes) -> MapCommand:
 
 
 class CoordinatorState:
-    """The map, the counters, the operators and the tables' settings, as of the last applied command.
+    """The map, the counters, the operators, the splits and the tables' settings, as of the last applied command.
 
     Version 0 is before the first command, which makes the cluster's id and the group's incarnation. Every replica of
     the coordinators' group that applied the same commands holds the same state.
@@ -95,6 +99,7 @@ class CoordinatorState:
         self.counters = Counters()
         self.operators: dict[int, ReplaceReplica] = {}
         self.settings: dict[TableId, TableSettings] = {}
+        self.splits: dict[int, SplitPlan] = {}
 
     @classmethod
     def load(cls, rows: Rows) -> "CoordinatorState":
@@ -122,6 +127,9 @@ class CoordinatorState:
                 case b"cg":
                     settings = _settings.decode(value)
                     state.settings[settings.table] = settings
+                case b"cp":
+                    split = _split.decode(value)
+                    state.splits[split.id] = split
                 case kind:
                     raise ValueError(f"a row of the coordinator of unknown kind {kind!r}")
         everything = (tuple(tables), tuple(nodes), tuple(shards), tuning)
@@ -152,6 +160,10 @@ class CoordinatorState:
             self.settings[settings.table] = settings
         for table in command.forgotten:
             self.settings.pop(table, None)
+        for split in command.splits:
+            self.splits[split.id] = split
+        for done in command.parted:
+            self.splits.pop(done, None)
         return True
 
     def changes(self, command: MapCommand) -> Changes:
@@ -175,4 +187,6 @@ class CoordinatorState:
         changes.update((numbered_key(_OPERATOR, number), None) for number in command.finished)
         changes.update((numbered_key(_SETTINGS, own.table), encode(own)) for own in command.settings)
         changes.update((numbered_key(_SETTINGS, table), None) for table in command.forgotten)
+        changes.update((numbered_key(_SPLIT, split.id), encode(split)) for split in command.splits)
+        changes.update((numbered_key(_SPLIT, number), None) for number in command.parted)
         return changes

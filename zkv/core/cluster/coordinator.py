@@ -20,10 +20,12 @@ from zkv.core.cluster.leaders import LeaderBalance
 from zkv.core.cluster.liveness import Liveness
 from zkv.core.cluster.operators import told_of_plan
 from zkv.core.cluster.orders import Orders
+from zkv.core.cluster.parting import SplitRequests, draft_news, draft_progress
 from zkv.core.cluster.registrar import Registrar, told_of
 from zkv.core.cluster.replacement import draft_creation
 from zkv.core.cluster.reports import Reports
 from zkv.core.cluster.shardmap import Beacon, MapDelta, NodeInfo, Partitioner, Tuning
+from zkv.core.cluster.splits import told_of_split, unborn
 from zkv.core.cluster.standing import Standing
 from zkv.core.cluster.tables import TableRequests, draft_dropped, draft_table, requested_ranges
 from zkv.core.cluster.upkeep import Upkeep
@@ -41,7 +43,8 @@ DEFAULT_REPLICAS: Final = 3
 EVENTS_MAX: Final = 1_000  # lines kept until the shell takes them; the oldest go first
 EARLY_MESSAGES_MAX: Final = 1_000  # kept until the first command has made the cluster's id
 
-AdminRequest = m.CreateTable | m.DropTable | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest
+TableRequest = m.CreateTable | m.DropTable | m.SplitTable
+AdminRequest = TableRequest | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest
 Request = (
     m.Hello | m.MapRequest | m.StatusRequest | AdminRequest | m.Register | m.Alive | m.Dropped
 )  # what may arrive at a coordinator, beside its group's own traffic
@@ -74,6 +77,7 @@ class Coordinator:
         self.liveness = Liveness(now_ms, now_ms)
         self.reports = Reports()
         self.tables = TableRequests(state)
+        self.splits = SplitRequests(lambda: state.map)
         self.upkeep = Upkeep(self.liveness)
         self.changes = ChangeRequests(state, self.upkeep)
         self.registrar = Registrar(state, self.liveness, self.reports)
@@ -107,7 +111,7 @@ class Coordinator:
         """It leads no longer: what it knew of the nodes is another's to hear, and who waits is told."""
         self._leading = False
         self._proposed = None
-        for requests in (self.tables, self.changes):
+        for requests in (self.tables, self.splits, self.changes):
             self._outbox.extend(requests.give_up(f"coordinator {self.name} no longer leads"))
         self.liveness.start()
         self.reports.clear()
@@ -136,6 +140,7 @@ class Coordinator:
         )
         self._stirred = self._stirred or self._is_unsettled()
         busy = {plan.shard for plan in self.state.operators.values()}
+        busy |= {plan.shard for plan in self.state.splits.values()}
         order = self.balance.next_order(self.state.map, now_ms, busy)
         session = self.liveness.sessions.get(order[0]) if order is not None else None
         if order is not None and session is not None:
@@ -227,6 +232,8 @@ class Coordinator:
         match message:
             case m.CreateTable() | m.DropTable():
                 answer = self.tables.take(source, message, self.liveness.now_ms)
+            case m.SplitTable():
+                answer = self.splits.take(source, message, self.liveness.now_ms)
             case m.PlanRequest():
                 answer = self.changes.plan(message, self._standing(Draft(self.state)))
             case _:
@@ -253,8 +260,8 @@ class Coordinator:
         self._stirred = False
         draft = Draft(self.state)
         self.registrar.draft(draft)
-        for info in self.reports.news(self.state.map):
-            draft.put_shard(info)
+        draft_news(draft, self.reports.news(self.state.map))
+        draft_progress(draft, self.reports.has)
         self.changes.draft(draft)
         standing = self._standing(draft)
         for info in self.state.map.shards.values():
@@ -263,6 +270,7 @@ class Coordinator:
                 assert told is not None, "a shard that is being created is in the map"
                 draft_creation(draft, told, standing, self.reports.has)
         self.upkeep.draft(draft, standing)
+        self.splits.draft(draft)
         draft_dropped(draft, self.state, self.orders.is_dropped)
         self._draft_tables(draft)
         return draft.command()
@@ -294,13 +302,15 @@ class Coordinator:
         self._look_at_ms = self.liveness.now_ms + LOOK_MS
         if self.upkeep.look(self.state.map.nodes, self.state.map.tuning.grace_ms):
             return True
-        if self.state.operators or len(self.tables) or len(self.changes) or self.state.counters.table == 1:
+        if self.state.operators or self.state.splits or self.state.counters.table == 1:
+            return True
+        if len(self.tables) or len(self.splits) or len(self.changes):
             return True
         if any(info.state != ShardState.ACTIVE for info in self.state.map.shards.values()):
             return True
-        return any(self.reports.strays(self.state.map, ShardId(self.state.counters.shard))) or any(
-            self.reports.outcasts(self.state.map)
-        )
+        awaited = unborn(self.state.splits.values())
+        strays = self.reports.strays(self.state.map, ShardId(self.state.counters.shard), awaited)
+        return any(strays) or any(self.reports.outcasts(self.state.map))
 
     def _settle(self) -> None:
         """Answer whom the committed state lets be answered, and send the orders that it calls for."""
@@ -308,6 +318,7 @@ class Coordinator:
             return
         self._outbox.extend(self.registrar.answers())
         self._outbox.extend(self.tables.answers(self.liveness.now_ms))
+        self._outbox.extend(self.splits.answers(self.liveness.now_ms))
         self._outbox.extend(self.changes.answers(self.liveness.now_ms))
         self._outbox.extend(self.orders.due())
 
@@ -321,6 +332,7 @@ class Coordinator:
             if self._known_plans.get(plan.id) != line:
                 self._events.append(line)
             self._known_plans[plan.id] = line
+        self._events += map(told_of_split, command.splits)
         for done in command.finished:
             self._known_plans.pop(done, None)
         del self._events[:-EVENTS_MAX]

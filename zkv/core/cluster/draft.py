@@ -3,6 +3,7 @@
 from zkv.core.cluster.commands import CoordinatorState, Counters, MapCommand, TableSettings
 from zkv.core.cluster.operators import ReplaceReplica
 from zkv.core.cluster.shardmap import MapDelta, NodeInfo, TableInfo, Tuning
+from zkv.core.cluster.splits import SplitPlan
 from zkv.core.raft.messages import Member
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import NodeId, ReplicaId, ShardId, TableId
@@ -27,6 +28,8 @@ class Draft:
         self._dropped_tables: list[TableId] = []
         self._dropped_shards: list[ShardId] = []
         self._finished: list[int] = []
+        self._splits: dict[int, SplitPlan] = {}
+        self._parted: list[int] = []
         self._forgotten: list[TableId] = []
 
     def node(self, node: NodeId) -> NodeInfo | None:
@@ -55,6 +58,11 @@ class Draft:
         """The plans as they will be, oldest first."""
         held = self._state.operators | self._operators
         return [plan for number, plan in sorted(held.items()) if number not in self._finished]
+
+    def splits(self) -> list[SplitPlan]:
+        """The plans that split shards as they will be, oldest first."""
+        held = self._state.splits | self._splits
+        return [plan for number, plan in sorted(held.items()) if number not in self._parted]
 
     def tables(self) -> list[TableInfo]:
         """All tables as they will be, oldest first."""
@@ -103,6 +111,15 @@ class Draft:
         """The plan is done."""
         self._finished.append(plan.id)
 
+    def put_split(self, plan: SplitPlan) -> None:
+        """The plan that splits a shard shall be so."""
+        if self._state.splits.get(plan.id) != plan or plan.id in self._splits:
+            self._splits[plan.id] = plan
+
+    def finish_split(self, plan: SplitPlan) -> None:
+        """The split is done."""
+        self._parted.append(plan.id)
+
     def add_table(self, table: TableInfo, settings: TableSettings) -> None:
         """A new table, its shards to be put by the caller."""
         self._tables[table.table] = table
@@ -144,6 +161,11 @@ class Draft:
         self._next_replica += 1
         return Member(ReplicaId(self._next_replica - 1), node.node, node.incarnation)
 
+    def new_member_beside(self, member: Member) -> Member:
+        """A replica where that one is, under an id never used before."""
+        self._next_replica += 1
+        return Member(ReplicaId(self._next_replica - 1), member.node, member.incarnation)
+
     def command(self) -> MapCommand | None:
         """The command that makes it so; None if nothing changes."""
         counters = Counters(self._next_table, self._next_shard, self._next_replica, self._next_operator)
@@ -165,6 +187,8 @@ class Draft:
             finished=tuple(self._finished),
             settings=tuple(self._settings.values()),
             forgotten=tuple(self._forgotten),
+            splits=tuple(plan for number, plan in self._splits.items() if number not in self._parted),
+            parted=tuple(self._parted),
         )
         empty = MapCommand(MapDelta(delta.incarnation, delta.version), counters)
         return None if command == empty else command

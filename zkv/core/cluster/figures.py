@@ -7,7 +7,7 @@ from msgspec import structs
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.liveness import Liveness
 from zkv.core.cluster.mapstate import ShardMap
-from zkv.core.cluster.operators import OperatorRow, listed, listed_state
+from zkv.core.cluster.operators import OperatorRow, listed, listed_split, listed_state
 from zkv.core.cluster.pacing import turns
 from zkv.core.cluster.placement import Load
 from zkv.core.cluster.reports import Reports
@@ -46,6 +46,10 @@ def operator_rows(state: CoordinatorState, reports: Reports) -> list[OperatorRow
     rows = [
         listed(plan, state.map.shards.get(plan.shard), waits=plan.id not in running)
         for _, plan in sorted(state.operators.items())
+    ]
+    rows += [
+        listed_split(plan, state.map.shards.get(plan.split.shard), reports.has)
+        for _, plan in sorted(state.splits.items())
     ]
     for member, info in reports.outcasts(state.map):
         why = f"replica {member.replica} is no member any more"

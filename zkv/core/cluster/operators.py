@@ -6,12 +6,14 @@ version it was decided on; the shard's leader refuses it if that has changed (ru
 data of a replica that was removed, a learner that came too late) is no part of it: see `reports.outcasts` and `strays`.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Literal, NamedTuple
 
 from msgspec import structs
 
 from zkv.core.cluster.messages import ChangeMember, TransferLeader
+from zkv.core.cluster.splits import SplitPlan
 from zkv.core.message import Message
 from zkv.core.raft.membership import find
 from zkv.core.raft.messages import Member, Membership
@@ -179,6 +181,14 @@ def listed(plan: ReplaceReplica, info: ShardInfo | None, *, waits: bool = False)
             step = "wait"
     kind = "undo-replace" if plan.undone else "replace-replica"
     return OperatorRow(kind, plan.shard, step, plan.target.node, plan.why, plan.id, plan.source.node)
+
+
+def listed_split(plan: SplitPlan, child: ShardInfo | None, is_known: Callable[[Member], bool]) -> OperatorRow:
+    """A split as a line: before the map shows it, and then until each replica of the new shard is known."""
+    if not plan.shown or child is None:
+        return OperatorRow("split-shard", plan.shard, "split", None, plan.why)
+    waited = next((voter.node for voter in child.membership.voters if not is_known(voter)), None)
+    return OperatorRow("split-shard", plan.shard, "settle", waited, plan.why)
 
 
 def listed_state(info: ShardInfo, waiting_for: NodeId | None) -> OperatorRow | None:

@@ -5,18 +5,26 @@ from typing import Final
 
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.liveness import Liveness
-from zkv.core.cluster.messages import ChangeMember, CreateReplica, DismissReplica, DropShard, TransferLeader
+from zkv.core.cluster.messages import (
+    ChangeMember,
+    CreateReplica,
+    DismissReplica,
+    DropShard,
+    SplitShard,
+    TransferLeader,
+)
 from zkv.core.cluster.operators import order_for
 from zkv.core.cluster.pacing import turns
 from zkv.core.cluster.reports import Reports
 from zkv.core.cluster.shardmap import NodeState
+from zkv.core.cluster.splits import order_for_split, unborn
 from zkv.core.raft.messages import Member
 from zkv.core.shard.descriptor import ShardInfo, ShardState
 from zkv.ids import NodeId, ReplicaId, ShardId
 
 REPEAT_MS: Final = 500  # an order whose effect nobody has reported is sent again
 
-Order = CreateReplica | DropShard | ChangeMember | TransferLeader | DismissReplica
+Order = CreateReplica | DropShard | ChangeMember | TransferLeader | DismissReplica | SplitShard
 _Key = tuple[NodeId, type[Order], ShardId, ReplicaId, int]
 
 
@@ -81,7 +89,9 @@ class Orders:
             elif info.state == ShardState.DROPPING:
                 yield from self._drops(info)
         yield from self._changes()
-        for node, report in self._reports.strays(self._state.map, ShardId(self._state.counters.shard)):
+        yield from self._splits()
+        awaited = unborn(self._state.splits.values())
+        for node, report in self._reports.strays(self._state.map, ShardId(self._state.counters.shard), awaited):
             if self._hears(node):
                 incarnation = self._liveness.sessions[node].incarnation
                 yield node, DropShard(incarnation, report.info.shard, report.replica)
@@ -107,6 +117,15 @@ class Orders:
             if order is not None and leader is not None and self.is_live(leader):
                 yield leader.node, order
 
+    def _splits(self) -> Iterator[tuple[NodeId, Order]]:
+        """Of shards that are to be split, to who leads them."""
+        for plan in self._state.splits.values():
+            info = self._state.map.shards.get(plan.shard)
+            order = order_for_split(plan, info) if info is not None else None
+            leader = info.leading() if info is not None else None
+            if order is not None and leader is not None and self.is_live(leader):
+                yield leader.node, order
+
     def _dismissals(self) -> Iterator[tuple[NodeId, Order]]:
         """Of replicas that are members no more, to who leads their group: the coordinator's word is none for them."""
         for member, info in self._reports.outcasts(self._state.map):
@@ -127,3 +146,5 @@ def _key(node: NodeId, order: Order) -> _Key:
             return node, TransferLeader, order.shard, order.target, 0
         case DismissReplica():
             return node, DismissReplica, order.shard, order.member.replica, 0
+        case SplitShard():
+            return node, SplitShard, order.shard, ReplicaId(0), order.split.shard

@@ -21,7 +21,10 @@ def turns(state: CoordinatorState) -> list[ReplaceReplica]:
     for plan in begun:
         loads.update(_ends(plan))
     running = {plan.id for plan in begun}
+    splitting = {plan.shard for plan in state.splits.values() if not plan.shown}  # a split wants members at rest
     for plan in sorted(first.values(), key=lambda plan: (plan.cause, plan.id)):
+        if plan.shard in splitting and not plan.cause.heals:
+            continue
         if plan.id not in running and all(loads[node] < _most(plan, state.map.tuning) for node in _ends(plan)):
             running.add(plan.id)
             loads.update(_ends(plan))

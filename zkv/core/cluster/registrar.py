@@ -12,6 +12,7 @@ from zkv.core.cluster.liveness import Liveness
 from zkv.core.cluster.messages import Alive, Heard, Register, Registered, RegisterRefused
 from zkv.core.cluster.reports import Reports
 from zkv.core.cluster.shardmap import NodeDuty, NodeInfo, NodeState
+from zkv.core.cluster.splits import unborn
 from zkv.core.message import Message
 from zkv.core.shard.descriptor import ShardState
 from zkv.ids import NodeId, ReplicaId
@@ -169,13 +170,16 @@ class Registrar:
         return [(source, RegisterRefused(what))]
 
     def _note_missing(self, register: Register) -> None:
-        """Note the voters that the node should hold and no longer does. A learner may not have come into being yet."""
+        """Note the voters that the node should hold and no longer does. A learner, or a
+        replica of a shard that a split has made, may not have come into being yet."""
         reported = {report.replica for report in register.reports}
         self.missing -= reported
+        born_late = unborn(self._state.splits.values())
         for info in self._state.map.shards.values():
             for voter in info.membership.voters:
                 if (voter.node, voter.incarnation) != (register.node, register.incarnation):
                     continue
-                was_there = info.state == ShardState.ACTIVE or self._reports.has(voter)
+                is_expected = info.state == ShardState.ACTIVE and info.shard not in born_late
+                was_there = is_expected or self._reports.has(voter)
                 if was_there and voter.replica not in reported:
                     self.missing.add(voter.replica)

@@ -1,6 +1,6 @@
 """What nodes say of their replicas, and what of it is news for the map (rule 24)."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from msgspec import structs
 
@@ -89,14 +89,18 @@ class Reports:
         self._news = fresh
         return list(fresh.values())
 
-    def strays(self, shard_map: ShardMap, next_shard: ShardId) -> Iterator[tuple[NodeId, ShardReport]]:
+    def strays(
+        self, shard_map: ShardMap, next_shard: ShardId, unborn: Collection[ShardId]
+    ) -> Iterator[tuple[NodeId, ShardReport]]:
         """Replicas of shards that were dropped: of an id given out already, and in the map no more.
 
-        A shard id that was not given out yet is left alone: then it is this coordinator that does not know.
+        A shard id that was not given out yet is left alone: then it is this coordinator that does not know. So are the
+        `unborn`: their replicas come into being by a split that the map does not show yet.
         """
         for node, reports in self.held.items():
             for report in reports.values():
-                if 0 < report.info.shard < next_shard and report.info.shard not in shard_map.shards:
+                shard = report.info.shard
+                if 0 < shard < next_shard and shard not in shard_map.shards and shard not in unborn:
                     yield node, report
 
     def outcasts(self, shard_map: ShardMap) -> Iterator[tuple[Member, ShardInfo]]:

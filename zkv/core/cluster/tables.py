@@ -124,8 +124,9 @@ class TableRequests(PendingRequests[Waiting]):
         table = self._state.map.table(waiting.request.name)
         if table is None or table.table != waiting.seen:  # not judged yet, or a new table under the old name
             return
-        for info in self._state.map.shards_of(table.table):
-            draft.put_shard(structs.replace(draft.shard(info.shard) or info, state=ShardState.DROPPING))
+        for info in draft.shards():
+            if info.table == table.table:
+                draft.put_shard(structs.replace(info, state=ShardState.DROPPING))
 
     def _judge(self, waiting: Waiting, now_ms: int) -> Answer | None:
         if isinstance(waiting.request, CreateTable):

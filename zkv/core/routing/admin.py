@@ -49,7 +49,7 @@ _ERRORS: Final[dict[str, type[ZkvError]]] = {
 _figures: msgspec.msgpack.Decoder[Figures] = msgspec.msgpack.Decoder(Figures)
 
 
-Order = m.CreateTable | m.DropTable | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest
+Order = m.CreateTable | m.DropTable | m.SplitTable | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest
 
 
 class AdminRequest(Request[T_co]):
@@ -87,6 +87,14 @@ def create_table(
 def drop_table(name: str) -> AdminRequest[None]:
     """Drop a table and its rows; done when this client's map no longer shows it."""
     return AdminRequest(m.DropTable(0, _table_name(name)))
+
+
+def split_table(name: str, at: Bytes) -> AdminRequest[None]:
+    """Split the shard of a range table that has the key `at`, which the new one begins with; done when the map shows it.
+
+    Where a shard begins there already, nothing is to be done.
+    """
+    return AdminRequest(m.SplitTable(0, _table_name(name), key_bytes(at)))
 
 
 def change_node(

@@ -1,0 +1,128 @@
+"""Splitting shards: who asked for it, what goes into the next command, and how plans go on over one draft of it.
+
+The map takes both halves in one change: each key lies in exactly one shard at every version.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec import structs
+
+from zkv import limits
+from zkv.core.cluster.draft import Draft
+from zkv.core.cluster.mapstate import ShardMap
+from zkv.core.cluster.messages import AdminDone, AdminRefused, SplitTable
+from zkv.core.cluster.pending import Answer, PendingRequests
+from zkv.core.cluster.shardmap import Partitioner, TableInfo
+from zkv.core.cluster.splits import SplitPlan, is_void
+from zkv.core.raft.messages import Member, Membership
+from zkv.core.shard.commands import EFFECT_NONE, EFFECT_UNKNOWN
+from zkv.core.shard.descriptor import ShardInfo, ShardState
+from zkv.core.shard.split import Split, right_of
+
+SPLIT_WAIT_MS: Final = 10_000  # a request not done by then is answered Timeout; the split itself goes on
+SPLITS_MAX: Final = 100  # requests waiting at once; more: Overloaded
+
+
+def draft_split(draft: Draft, info: ShardInfo, at: bytes, why: str) -> None:
+    """Put a plan that splits the shard at this partition key, if its members are at rest."""
+    if _is_at_rest(draft, info):
+        draft.put_split(SplitPlan(draft.new_operator(), info.shard, _entry(draft, info, at), why))
+
+
+def draft_news(draft: Draft, news: Iterable[ShardInfo]) -> None:
+    """Put what nodes have reported of their shards; with a range that was split, the new shard."""
+    plans = {plan.shard: plan for plan in draft.splits() if not plan.shown}
+    for info in news:
+        held = draft.shard(info.shard)
+        assert held is not None, "a report is of a shard in the map"
+        if info.range_version > held.range_version:
+            plan = plans.get(info.shard)
+            if plan is None:
+                continue  # nothing but a plan changes a range: this state has forgotten it, and would show a hole
+            draft.put_shard(right_of(held, plan.split))
+            draft.put_split(structs.replace(plan, shown=True))
+        draft.put_shard(info)
+
+
+def draft_progress(draft: Draft, is_known: Callable[[Member], bool]) -> None:
+    """Carry the plans on. `is_known`: whether that replica has been reported by its node."""
+    for plan in draft.splits():
+        parent, child = draft.shard(plan.shard), draft.shard(plan.split.shard)
+        if parent is None or (plan.shown and _is_settled(child, is_known)):
+            draft.finish_split(plan)
+        elif not plan.shown and is_void(plan, parent) and _is_at_rest(draft, parent):
+            draft.put_split(structs.replace(plan, split=_entry(draft, parent, plan.split.at)))
+
+
+def _is_settled(child: ShardInfo | None, is_known: Callable[[Member], bool]) -> bool:
+    return child is None or child.state != ShardState.ACTIVE or all(map(is_known, child.membership.voters))
+
+
+def _is_at_rest(draft: Draft, info: ShardInfo) -> bool:
+    members = info.membership
+    return info.state == ShardState.ACTIVE and not members.learners and len(members.voters) == draft.replicas_of(info)
+
+
+def _entry(draft: Draft, info: ShardInfo, at: bytes) -> Split:
+    """What the shard's log is to hold: a new shard, with new replicas where this one's are."""
+    members = tuple(draft.new_member_beside(voter) for voter in info.membership.voters)
+    return Split(at, info.range_version, info.membership.version, draft.new_shard(), Membership(1, members))
+
+
+@dataclass(slots=True)
+class _Waiting:
+    request: SplitTable
+    since_ms: int
+
+
+class SplitRequests(PendingRequests[_Waiting]):
+    """Requests to split. Like those for tables, each is judged against the committed map whenever that changes."""
+
+    def __init__(self, shard_map: Callable[[], ShardMap]) -> None:
+        super().__init__(most=SPLITS_MAX, what="requests to split a table")
+        self._map = shard_map
+
+    def take(self, source: bytes, request: SplitTable, now_ms: int) -> AdminRefused | None:
+        """Keep the request until it can be answered; the refusal if there are too many."""
+        return self._keep(source, request.id, _Waiting(request, now_ms))
+
+    def draft(self, draft: Draft) -> None:
+        """Plan what is asked for and neither so nor planned yet; one split of a shard at a time."""
+        for waiting in self._waiting.values():
+            table = self._map().table(waiting.request.name)
+            if table is None or _wrong_with(self._map(), table):
+                continue
+            at = waiting.request.at
+            info = next((own for own in draft.shards() if own.table == table.table and own.owns(at)), None)
+            busy = {plan.shard for plan in draft.splits() if not plan.shown}
+            if info is not None and info.start != at and info.shard not in busy:
+                draft_split(draft, info, at, "an operator asked for it")
+
+    def _judge(self, waiting: _Waiting, now_ms: int) -> Answer | None:
+        request, shard_map = waiting.request, self._map()
+        table = shard_map.table(request.name)
+        if table is None:
+            return AdminRefused(request.id, "NoSuchTable", f"there is no table {request.name!r}", EFFECT_NONE)
+        info = shard_map.locate(table.table, request.at)
+        if info is not None and info.start == request.at:
+            return AdminDone(request.id, shard_map.version)
+        wrong = _wrong_with(shard_map, table)
+        if wrong:
+            return AdminRefused(request.id, "NotPossible", wrong, EFFECT_NONE)
+        if now_ms - waiting.since_ms >= SPLIT_WAIT_MS:
+            return AdminRefused(request.id, "Timeout", "the shard is not split yet, but is to be", EFFECT_UNKNOWN)
+        return None
+
+
+def _wrong_with(shard_map: ShardMap, table: TableInfo) -> str:
+    """Why no shard of the table can be split; "" if one can."""
+    shards = shard_map.shards_of(table.table)
+    if table.partitioner != Partitioner.RANGE:
+        return f"table {table.name} is hashed: its shards are as many as it was made with, and no key parts them"
+    if len(shards) >= limits.SHARDS_PER_TABLE_MAX:
+        return f"table {table.name} has {len(shards)} shards, which is the most"
+    if any(info.state == ShardState.DROPPING for info in shards):
+        return f"table {table.name} is being dropped"
+    return ""

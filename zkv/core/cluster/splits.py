@@ -1,0 +1,53 @@
+"""Plans that split a shard in two: under which ids, at which versions, how far (rules 22, 24).
+
+The coordinator gives out the new shard's ids and orders; the shard decides, and its replicas report the new range. A
+plan names the versions of range and members that it was made for, so an order that comes late or twice does nothing.
+It gets other ids only once the members have changed, for then the old ones can never be used any more.
+
+The plan stays until each replica of the new shard has been heard of: one that has not come into being yet is not lost.
+"""
+
+from collections.abc import Collection, Iterable
+
+from zkv.core.cluster.messages import SplitShard
+from zkv.core.message import Message
+from zkv.core.shard.descriptor import ShardInfo, ShardState
+from zkv.core.shard.split import Split
+from zkv.ids import ShardId
+
+
+class SplitPlan(Message, frozen=True, gc=False):
+    """Split `shard` as the entry says. `shown`: the map has both halves; not all replicas of the new one are known."""
+
+    id: int
+    shard: ShardId
+    split: Split
+    why: str
+    shown: bool = False
+
+
+def told_of_split(plan: SplitPlan) -> str:
+    """The plan in words, for the log."""
+    if plan.shown:
+        return f"shard {plan.shard} is split, and {plan.split.shard} begins at {plan.split.at!r}"
+    return f"shard {plan.shard} is to be split at {plan.split.at!r}, where {plan.split.shard} is to begin: {plan.why}"
+
+
+def order_for_split(plan: SplitPlan, info: ShardInfo) -> SplitShard | None:
+    """The order to the shard's leader; None: there is nothing to do, or it must be planned anew first."""
+    if plan.shown or is_void(plan, info) or info.state != ShardState.ACTIVE:
+        return None
+    return SplitShard(plan.shard, plan.split)
+
+
+def unborn(plans: Iterable[SplitPlan]) -> Collection[ShardId]:
+    """The shards that are about to come into being, or whose replicas may be."""
+    return {plan.split.shard for plan in plans}
+
+
+def is_void(plan: SplitPlan, info: ShardInfo) -> bool:
+    """Whether the shard has changed its members since, so that the entry can never take effect any more.
+
+    Whoever reports later members has applied everything before them; had a split been there, its range would show it.
+    """
+    return info.membership.version > plan.split.member_version

@@ -4,24 +4,32 @@ A run uses them only if its plan says `elastic`. All their draws have sources of
 means what it always meant; with them it means the same faults and these beside them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 
 from zkv.core.cluster.shardmap import NodeDuty, Tuning
 from zkv.core.cluster.upkeep import may_cancel
-from zkv.core.routing.admin import AdminRequest, cancel_operator, change_node, change_tuning
+from zkv.core.routing.admin import AdminRequest, cancel_operator, change_node, change_tuning, split_table
 from zkv.sim.cluster import Cluster
 from zkv.sim.processes import Process, SimNode
 from zkv.sim.swarm import WEATHER, Swarm
 from zkv.sim.world import MS, SECOND
 
-ELASTIC = ("grow", "drain", "undrain", "replace", "remove", "reweigh", "cancel", "kill a mover")
+ELASTIC = ("grow", "drain", "undrain", "replace", "remove", "reweigh", "cancel", "kill a mover", "split shard")
 _NODES_MAX = 6
 _NODES_MIN = 4  # that serve, so that one of them can be spared
 _AIMED = 0.4  # of the seeds use nothing else: much moves only where little else goes wrong
 _SHARE = 0.6  # of the seeds use each kind
-_OFTEN = {"kill a mover": 0.3, "grow": 1.0, "drain": 2.0}  # seconds from strike to strike, in the mean
+_OFTEN = {
+    "kill a mover": 0.3,
+    "grow": 1.0,
+    "drain": 2.0,
+    "split shard": 1.0,
+}  # seconds from strike to strike, in the mean
 _USUALLY = 4.0
+_SPLIT_TABLE = "ordered"
+_SPLIT_KEYS = (b"c1", b"c2", b"e", b"eclient2", b"eclient4", b"r", b"r1", b"r2", b"r4", b"z")
+_SHARDS_MAX = 8
 
 Order = Callable[[AdminRequest[None]], None]
 
@@ -79,6 +87,7 @@ class Elastic:
             "reweigh": self._reweigh,
             "cancel": self._cancel,
             "kill a mover": self._kill_a_mover,
+            "split shard": self._split_shard,
         }
 
     def strike(self, kind: str, rng: Random) -> str:
@@ -177,6 +186,32 @@ class Elastic:
         back_ms = self._rng.choice([20, 300, 1_500])
         self._later(back_ms * MS, lambda: self._back(victim))
         return f"{victim.name} for {back_ms} ms (shard {plan.shard} moves to {plan.target.node})"
+
+    def _split_shard(self) -> str:
+        """At a key among those that are used; and, half the time, somebody who has a part in it dies."""
+        state = self._cluster.coordinator.core.state
+        table = state.map.table(_SPLIT_TABLE)
+        if table is None or len(state.map.shards_of(table.table)) >= _SHARDS_MAX:
+            return ""
+        at = self._rng.choice(_SPLIT_KEYS)
+        self._order(split_table(_SPLIT_TABLE, at))
+        info = state.map.locate(table.table, at)
+        if self._rng.random() < 0.5 or info is None:
+            return f"{_SPLIT_TABLE} at {at!r}"
+        homes = [voter.node for voter in info.membership.voters]
+        delay_ms = self._rng.choice([1, 5, 20, 60, 150, 400])
+        self._later(delay_ms * MS, lambda: self._kill_one_of(homes))
+        return f"{_SPLIT_TABLE} at {at!r} and one of {homes} dies in {delay_ms} ms"
+
+    def _kill_one_of(self, homes: Collection[str]) -> None:
+        """One of these nodes, or the coordinator, which is back soon."""
+        running: list[SimNode | Process] = [node for node in self._cluster.alive() if node.name in homes]
+        if self._cluster.coordinator.alive:
+            running.append(self._cluster.coordinator)
+        if running:
+            victim = self._rng.choice(running)
+            self._cluster.kill(victim, power=self._rng.random() < 0.5)
+            self._later(self._rng.choice([20, 300, 1_500]) * MS, lambda: self._back(victim))
 
     def _back(self, victim: Process) -> None:
         is_gone = isinstance(victim, SimNode) and victim not in self._cluster.nodes

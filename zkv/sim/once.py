@@ -1,7 +1,8 @@
-"""Every operation of every client is applied at most once to each shard (promise 4).
+"""Every operation of every client is applied at most once, whatever shard its key was in by then (promise 4).
 
-What a shard remembers of an applied operation is its result, with a version that no other operation gets. So the first
-result that is seen of (client, sequence) is its only one: were it applied again, it would have another version.
+A number names one operation, whichever shards it is sent to while its shard is split. What a shard remembers of an
+applied operation is its result, with a version that no other operation gets. So the first result that is seen of
+(client, sequence) is its only one: were it applied again, it would have another version.
 """
 
 from zkv.core.node.host import Hosted
@@ -17,7 +18,7 @@ class AppliedOnce:
     """All results that were seen, of all shards."""
 
     def __init__(self) -> None:
-        self._results: dict[tuple[ShardId, bytes, int], Result] = {}
+        self._results: dict[tuple[bytes, int], tuple[ShardId, Result]] = {}
 
     def look(self, name: str, hosted: Hosted[ShardMachine], entry: Entry) -> None:
         """A replica on node `name` has just applied the entry. Raises Violation."""
@@ -29,7 +30,8 @@ class AppliedOnce:
                 result = machine.sessions.result(ClientId(group.client), sequence)
                 if result is None:
                     continue  # refused, or forgotten by a later entry of the same turn
-                known = self._results.setdefault((hosted.shard, group.client, sequence), result)
+                shard, known = self._results.setdefault((group.client, sequence), (hosted.shard, result))
                 if known != result:
-                    what = f"operation {sequence} of client {group.client.hex()} to shard {hosted.shard}"
-                    raise Violation(f"{what} was applied twice: as {known}, and at {name} as {result}")
+                    what = f"operation {sequence} of client {group.client.hex()}"
+                    twice = f"to shard {shard} as {known}, and at {name} to shard {hosted.shard} as {result}"
+                    raise Violation(f"{what} was applied twice: {twice}")

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.shardmap import NodeDuty
+from zkv.core.node.contracts import gaps
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.rows import numbered_range
 from zkv.ids import NodeId
 from zkv.sim.cluster import Cluster
 from zkv.sim.processes import SimNode
@@ -14,6 +16,7 @@ def not_settled(cluster: Cluster) -> list[str]:
     """Everything that is not where it belongs."""
     state = cluster.coordinator.core.state
     found = [f"operator {plan.id} of shard {plan.shard} is not done" for plan in state.operators.values()]
+    found += [f"the split of shard {plan.shard} is not done" for plan in state.splits.values()]
     for info in state.map.shards.values():
         found += _amiss(state.map, info)
     for node in state.map.nodes.values():
@@ -49,9 +52,10 @@ def _left_over(process: SimNode, shard_map: ShardMap) -> Iterator[str]:
         voters = info.membership.voters if info is not None else ()
         if all(voter.replica != hosted.replica.id for voter in voters):
             yield f"{process.name} still has replica {hosted.replica.id} of shard {hosted.shard}, which is no member"
-    spaces = {hosted.machine.space for hosted in process.node.host.hosted.values() if hosted.machine is not None}
-    for kind in (b"r", b"s"):
-        for key, _ in process.store.engine.scan(kind, bytes([kind[0] + 1])):
-            if int.from_bytes(key[1:9], "big") not in spaces:
-                yield f"{process.name} still has rows of space {int.from_bytes(key[1:9], 'big')}, which nothing names"
-                return
+    machines = [hosted.machine for hosted in process.node.host.hosted.values() if hosted.machine is not None]
+    named = [machine.row_range() for machine in machines]
+    named += [numbered_range(b"s", machine.session_space) for machine in machines]
+    for start, end in gaps(named, b"r", b"t"):
+        for key, _ in process.store.engine.scan(start, end):
+            yield f"{process.name} still has row {key!r}, which is in no replica's range"
+            return

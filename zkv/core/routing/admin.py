@@ -90,7 +90,7 @@ def drop_table(name: str) -> AdminRequest[None]:
 
 
 def split_table(name: str, at: Bytes) -> AdminRequest[None]:
-    """Split the shard of a range table that has the key `at`, which the new one begins with; done when the map shows it.
+    """Split the shard of a range table that has the key `at`, where the new one begins; done when the map shows it.
 
     Where a shard begins there already, nothing is to be done.
     """

@@ -38,12 +38,14 @@ class Reports:
         self.held: dict[NodeId, dict[ReplicaId, ShardReport]] = {}
         self.leading: dict[ShardId, ShardReport] = {}
         self._news: dict[ShardId, ShardInfo] = {}
+        self._unplaced: set[ShardId] = set()  # reported, and not in the map: dropped, or not shown yet
 
     def clear(self) -> None:
         """Nothing was heard."""
         self.held.clear()
         self.leading.clear()
         self._news.clear()
+        self._unplaced.clear()
 
     def registered(self, node: NodeId, reports: tuple[ShardReport, ...], shard_map: ShardMap) -> None:
         """The node said all it holds: what it said before is void."""
@@ -57,16 +59,23 @@ class Reports:
         for report in reports:
             is_news |= report.replica not in own
             own[report.replica] = report
-            shard = report.info.shard
-            held = self._news.get(shard) or shard_map.shards.get(shard)
-            if held is None or held.state == ShardState.DROPPING:
-                continue
-            self._note_leading(report)
-            info = merged(held, report.info)
-            if info != shard_map.shards[shard]:
-                self._news[shard] = info
-                is_news = True
+            is_news |= self._take(report, shard_map)
         return is_news
+
+    def _take(self, report: ShardReport, shard_map: ShardMap) -> bool:
+        """One report; whether it tells more than is known."""
+        shard = report.info.shard
+        held = self._news.get(shard) or shard_map.shards.get(shard)
+        if held is None:
+            self._unplaced.add(shard)
+        if held is None or held.state == ShardState.DROPPING:
+            return False
+        self._note_leading(report)
+        info = merged(held, report.info)
+        if info == shard_map.shards[shard]:
+            return False
+        self._news[shard] = info
+        return True
 
     def gone(self, node: NodeId, replica: ReplicaId) -> None:
         """The node holds the replica no more."""
@@ -78,6 +87,12 @@ class Reports:
 
     def news(self, shard_map: ShardMap) -> list[ShardInfo]:
         """The shards of which more is known than the map shows, each as it should be shown."""
+        shown = {shard for shard in self._unplaced if shard in shard_map.shards}
+        if shown:  # a split is in the map by now, and what its replicas said before counts
+            self._unplaced -= shown
+            for report in [report for reports in self.held.values() for report in reports.values()]:
+                if report.info.shard in shown:
+                    self._take(report, shard_map)
         fresh: dict[ShardId, ShardInfo] = {}
         for shard, info in self._news.items():
             held = shard_map.shards.get(shard)

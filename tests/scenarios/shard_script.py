@@ -3,8 +3,8 @@
 trio                        n1, n2 and n3 with replicas 11, 12 and 13; n1 leads by a lease. Begins anew
 write n1 7 PUTS [WITH...]   a client's write group arrives at n1: operations from number 7 on, parted by commas,
                             `k=v`, `k=v if 3`, `k+2`, `-k`, `-k if 3`. WITH: `retry`, `lowest=5`, `w=1`, `w=all`,
-                            `range=1`, `client=b`, `budget=300`, `unforwarded`
-read n2 k [any]             and a read
+                            `range=1`, `client=b`, `budget=300`, `unforwarded`, `shard=2`
+read n2 k [any] [range=2]   and a read
 run 50                      time passes, in steps of 5 ms
 slow n2, fast n2, flush n2  its flushes end only when told to; they end by themselves again; the one in flight ends
 pause n1, resume n1         its process is stopped; goes on
@@ -12,10 +12,13 @@ cut n1 [n2], heal           nothing passes between n1 and all others (or n2), bo
 hold n1 n2, pass n1 n2      frames from n1 to n2 wait; frames pass again, and overtake those that wait
 release                     nothing waits any more, and what waited arrives
 crash n1 [empty]            power off and on; `empty`: with another folder
+doom n1                     it will be, before the next flush of its rows has begun
 full n1, roomy n1           its disk is full; has room again
 map n1 leader 12 term 3     its map calls another replica the leader; `map`: every map is told of the nodes as they are
 member n1 learn 14 n2 1     the coordinator orders n1 to change a member, at membership version 1
 transfer n1 12              and to hand over
+split n1 m 1                it orders n1 to split its shard at m, where shard 2 with replicas 21, 22 and 23 begins, at
+                            membership version 1
 create n2 14                and n2 to create a replica; `drop n2 12` to delete one
 forget n1                   n1's log in memory begins after what is applied
 limit NAME 100              a limit is so small until the scenario ends
@@ -62,7 +65,10 @@ from zkv.core.shard.commands import (
 from zkv.core.shard.records import decode_batch
 from zkv.core.shard.rows import unpack_row
 from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotCredit, SnapshotInstalled, SnapshotOffer
-from zkv.ids import NodeId, ReplicaId
+from zkv.core.shard.split import Split, decode_split
+from zkv.ids import NodeId, ReplicaId, ShardId
+
+RIGHT = ShardId(2)  # what a split of the shard makes
 
 _PUT = re.compile(r"^(\w+)=(\w*)(?: if (\d+))?$")
 _ADD = re.compile(r"^(\w+)\+(-?\d+)$")
@@ -135,7 +141,7 @@ class Script:
         copies = int(given.get("w", "-1").replace("all", "0"))
         group = WriteGroup(
             int(first),
-            SHARD,
+            ShardId(int(given.get("shard", SHARD))),
             int(given.get("range", "1")),
             int(given.get("budget", "5000")),
             _client(given.get("client", "a")),
@@ -148,8 +154,10 @@ class Script:
         self._arrive(name, group, forwarding="unforwarded" not in given)
 
     def _do_read(self, name: str, *words: str) -> None:
-        keys = tuple(word.encode() for word in words if word not in ("any", "unforwarded"))
-        group = ReadGroup(900, SHARD, 1, 5_000, "any" in words, keys)
+        given = {word.partition("=")[0]: word.partition("=")[2] for word in words if "=" in word}
+        keys = tuple(word.encode() for word in words if word not in ("any", "unforwarded") and "=" not in word)
+        shard = ShardId(int(given.get("shard", SHARD)))
+        group = ReadGroup(900, shard, int(given.get("range", "1")), 5_000, "any" in words, keys)
         self._arrive(name, group, forwarding="unforwarded" not in words)
 
     def _do_run(self, milliseconds: str) -> None:
@@ -193,6 +201,9 @@ class Script:
         self._stage.crash(name, empty=word == "empty")
         self._leading = self._who_leads()
 
+    def _do_doom(self, name: str) -> None:
+        self._stage.machines[name].doomed = True
+
     def _do_full(self, name: str) -> None:
         self._stage.machines[name].node.disk_is(full=True)
 
@@ -217,7 +228,14 @@ class Script:
         self._order(name, m.ChangeMember(SHARD, int(expected), action, member))
 
     def _do_transfer(self, name: str, replica: str) -> None:
-        self._order(name, m.TransferLeader(SHARD, ReplicaId(int(replica))))
+        number = ReplicaId(int(replica))
+        self._order(name, m.TransferLeader(RIGHT if number > 20 else SHARD, number))
+
+    def _do_split(self, name: str, at: str, expected: str) -> None:
+        homes = [(NodeId(own), machine.incarnation) for own, machine in self._stage.machines.items()]
+        members = tuple(Member(ReplicaId(20 + place), *home) for place, home in enumerate(homes, 1))
+        split = Split(at.encode(), 1, int(expected), RIGHT, Membership(1, members))
+        self._order(name, m.SplitShard(SHARD, split))
 
     def _do_create(self, name: str, replica: str) -> None:
         self._order(
@@ -225,11 +243,13 @@ class Script:
         )
 
     def _do_drop(self, name: str, replica: str) -> None:
-        self._order(name, m.DropShard(self._stage.machines[name].incarnation, SHARD, ReplicaId(int(replica))))
+        number = ReplicaId(int(replica))
+        shard = RIGHT if number > 20 else SHARD
+        self._order(name, m.DropShard(self._stage.machines[name].incarnation, shard, number))
 
     def _do_forget(self, name: str) -> None:
-        replica = self._stage.machines[name].node.host.hosted[SHARD].replica
-        replica.forget(replica.applied)
+        for hosted in self._stage.machines[name].node.host.hosted.values():
+            hosted.replica.forget(hosted.replica.applied)
 
     def _do_limit(self, name: str, value: str) -> None:
         self._usual.setdefault(name, getattr(limits, name))
@@ -255,7 +275,8 @@ class Script:
                     found = machine.rows.scan(*hosted.machine.row_range())
                     rows = [(key[9:].decode(), unpack_row(value)) for key, value in found]
                     told = " ".join(f"{key}={row.value.decode()}@{row.version}" for key, row in rows)
-                    self._lines.append(f"{name}: {told or 'nothing'}; counter {hosted.machine.counter}")
+                    which = "" if hosted.shard == SHARD else f" shard {hosted.shard}:"
+                    self._lines.append(f"{name}:{which} {told or 'nothing'}; counter {hosted.machine.counter}")
 
     # What they share
 
@@ -280,9 +301,10 @@ class Script:
     def _who_leads(self) -> str:
         leading = []
         for name in NAMES:
-            hosted = self._stage.machines[name].node.host.hosted.get(SHARD)
-            if hosted is not None and hosted.replica.role.name == "LEADER":
-                leading.append(f"{name} leads term {hosted.replica.term}")
+            for shard, hosted in sorted(self._stage.machines[name].node.host.hosted.items()):
+                if hosted.replica.role.name == "LEADER":
+                    which = "" if shard == SHARD else f" shard {shard} in"
+                    leading.append(f"{name} leads{which} term {hosted.replica.term}")
         return ", ".join(leading)
 
 
@@ -367,6 +389,9 @@ def _entry(entry: Entry) -> str:
         case EntryKind.EVICT:
             evict = msgspec.msgpack.decode(entry.payload, type=Evict)
             text = f"forget {', '.join(chr(client[-1]) for client in evict.clients)}"
+        case EntryKind.SPLIT:
+            split = decode_split(entry.payload)
+            text = f"split at {split.at.decode()} into {split.shard}: {_members(split.members)}"
         case _:
             text = "-"
     return f"[{entry.index}@{entry.term} {text}]"
@@ -424,7 +449,7 @@ def _operation(text: str) -> Operation:
 
 def _options(words: tuple[str, ...]) -> tuple[str, dict[str, str]]:
     """The operations' text, and the words that say how they are asked."""
-    names = ("retry", "unforwarded", "lowest=", "w=", "range=", "client=", "budget=")
+    names = ("retry", "unforwarded", "lowest=", "w=", "range=", "client=", "budget=", "shard=")
     given = [word for word in words if word.startswith(names)]
     text = " ".join(word for word in words if word not in given)
     return text, {word.partition("=")[0]: word.partition("=")[2] for word in given}

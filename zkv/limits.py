@@ -31,6 +31,7 @@ TAIL_BYTES_PER_NODE_MAX = 32 * 1024 * 1024  # applied entries kept for followers
 SNAPSHOT_CHUNK_BYTES = 256 * 1024
 SNAPSHOT_CREDIT_CHUNKS = 8
 SNAPSHOT_RATE_BYTES_MIN = 1024 * 1024  # a second; slower, and a stream would pass for dead between two chunks
+SPLIT_KEPT_BYTES_MAX = 8 * 1024 * 1024  # of a log that a checkpoint keeps for voters that lack a split
 LEARNING_TAIL_BYTES_MAX = 96 * 1024 * 1024  # of a node's tails, while a learner is brought a snapshot and catches up
 
 # Answers and memory of a node.

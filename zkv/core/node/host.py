@@ -10,6 +10,7 @@ from operator import attrgetter
 
 from zkv import limits
 from zkv.core.cluster.frames import PeerMessage
+from zkv.core.node.contracts import RecoveredReplica
 from zkv.core.node.residents import FIRST, UNVOTED, Address, Effects, Hosted, LostState, M, Residents
 from zkv.core.raft.elections import Birth, Role
 from zkv.core.raft.messages import (
@@ -23,6 +24,7 @@ from zkv.core.raft.messages import (
     VoteRequest,
 )
 from zkv.core.raft.ready import EntryId, Ready, Rng, Timing
+from zkv.core.raft.replica import Replica
 from zkv.core.shard import records
 from zkv.core.shard.rows import Changes, Rows, numbered_key, row_range, session_key
 from zkv.ids import NodeId, ReplicaId
@@ -32,6 +34,7 @@ __all__ = ["FIRST", "Address", "Effects", "Host", "Hosted", "LostState"]
 _MEMBERSHIP = int(EntryKind.MEMBERSHIP)
 _SPLIT = int(EntryKind.SPLIT)
 _term_of = attrgetter("term")
+_SPLIT_KEPT_MS = 600_000
 _IDLE_MS = 1_000
 _SCAN_MS = 20  # how often all replicas are looked at for what is due, at most
 
@@ -59,7 +62,16 @@ class Host(Residents[M]):
         self._grown = True  # tails are to be measured
         self._held: dict[ReplicaId, EntryId] = {}  # of a checkpoint that is being made
         self._senders: dict[ReplicaId, NodeId] = {}
+        self._split_at: dict[ReplicaId, tuple[int, int]] = {}  # the last split in its log, and until when it is kept
         self._apply = apply
+
+    def load(self, recovered: Mapping[ReplicaId, RecoveredReplica], now_ms: int) -> None:
+        """Take up what the folder holds. Raises LostState where that is less than what was promised."""
+        super().load(recovered, now_ms)
+        for hosted in self.hosted.values():
+            for entry in hosted.replica.suffix(0):
+                if entry.kind == _SPLIT:
+                    self._split_at[hosted.replica.id] = (entry.index, self.now_ms + _SPLIT_KEPT_MS)
 
     # The turn ---------------------------------------------------------------------------------------------------
 
@@ -182,6 +194,7 @@ class Host(Residents[M]):
             self._apply(hosted, entry, self.effects.changes)
             members_changed = members_changed or entry.kind == _MEMBERSHIP
             if entry.kind == _SPLIT:
+                self._split_at[replica.id] = (entry.index, self.now_ms + _SPLIT_KEPT_MS)
                 self._part(hosted, machine)
         self._unfinished[replica.id] = machine
         replica.applied_to(ready.committed[-1].index)
@@ -231,9 +244,21 @@ class Host(Residents[M]):
         for hosted in self.hosted.values():
             replica = hosted.replica
             free = self._held.get(replica.id, replica.start).index if self._held else replica.applied
-            free = min(free, self.held_back.get(replica.id, free)) if total <= limits.LEARNING_TAIL_BYTES_MAX else free
+            if total <= limits.LEARNING_TAIL_BYTES_MAX:
+                free = min(free, self.held_back.get(replica.id, free), self._before_split(replica, free))
             while replica.tail_bytes > share and replica.start.index < free:
                 replica.forget((replica.start.index + free + 1) // 2)
+
+    def _before_split(self, replica: Replica, index: int) -> int:
+        """What may be dropped, of all up to `index`: not a split that some voter may lack. A snapshot instead of it
+        would bring that voter no part in the new shard, whose group might then be too few, should it lose another."""
+        split, until_ms = self._split_at.get(replica.id, (0, 0))
+        matches = [match for _, match in replica.progress()]
+        is_everywhere = bool(matches) and min(matches) >= split
+        if is_everywhere or split <= replica.start.index or self.now_ms >= until_ms:
+            self._split_at.pop(replica.id, None)
+            return index
+        return min(index, split - 1)
 
     # Checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -252,6 +277,10 @@ class Host(Residents[M]):
             replica = hosted.replica
             # A replica that was created or got a snapshot since then flushed the engine itself, up to its log's start.
             start = max(points.get(replica.id, replica.start), replica.start)
+            kept = self._before_split(replica, start.index)
+            term, size = replica.term_at(kept), replica.log_bytes_between(kept, start.index)
+            if term is not None and size is not None and size <= limits.SPLIT_KEPT_BYTES_MAX:
+                start = EntryId(kept, term)
             items.append(
                 LogItem(
                     replica.id,

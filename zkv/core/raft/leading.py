@@ -220,13 +220,18 @@ class Leadership:
     # Members
 
     def objection(self, change: str, member: ReplicaId, kept: int, now_ms: int) -> str | None:
-        """Why a change of the members may not begin now; None if it may. `kept`: see `quorum_without` (rule 11)."""
+        """Why a change of the members may not begin now; None if it may. `kept`: see `quorum_without` (rule 11).
+
+        A split makes a group of its voters, too; who gets no state by it may have to wait for the new group's leader.
+        """
         if self._log.changes:
             return "another change of membership is under way"
         if self.handover.target is not None:
             return "the lead is being handed over"
         if self._log.committed < self.term_start:
             return "this leader has not yet committed an entry of its own term"
+        if change == "split" and not self._all_level(now_ms):
+            return "not all of its replicas answer and have caught up"
         if change == "promote" and not self.caught_up(member, now_ms):
             return f"replica {member} has not caught up"
         if change == "remove" and not self.quorum_without(member, kept, now_ms):
@@ -241,6 +246,10 @@ class Leadership:
         stays = self._votes and member != self._name.replica
         count = len(rest) + stays
         return count > 0 and fit + stays >= max(majority(count), kept)
+
+    def _all_level(self, now_ms: int) -> bool:
+        since_ms = self._since(now_ms)
+        return all(peer.recent(since_ms) and peer.level(self._log) for peer in self._voting)
 
     def caught_up(self, member: ReplicaId, now_ms: int) -> bool:
         """Whether the member may become a voter: heard of, and at most one append behind."""

@@ -96,6 +96,24 @@ def test_a_range_table_is_scanned_in_key_order(zkv_command: Zkv) -> None:
     assert zkv_command("scan", "--table", "letters")[0] == 1
 
 
+def test_a_range_table_is_split_and_scanned_over_the_split(zkv_command: Zkv) -> None:
+    assert zkv_command("table", "create", "words", "--partitioner", "range")[0] == 0
+    words = ("ant", "bee", "cow", "dog", "eel")
+    zkv_command("mput", *[part for word in words for part in (word, word.upper())], "--table", "words")
+    code, told, _ = zkv_command("table", "split", "words", "--at", "cow", "--json")
+    row = json.loads(told)
+    assert (code, row["table"], row["at"], row["left"] < row["right"]) == (0, "words", "cow", True)
+    told = f"shard {row['left']} ends and shard {row['right']} begins at 'cow'\n"
+    assert zkv_command("table", "split", "words", "--at", "cow") == (0, told, "")
+    assert zkv_command("scan", "--table", "words")[1].split()[::2] == list(words)
+    assert zkv_command("scan", "--table", "words", "--reverse")[1].split()[::2] == list(reversed(words))
+    assert zkv_command("get", "eel", "--table", "words")[1] == "EEL\n"
+    refused = zkv_command("table", "split", "default", "--at", "cow")
+    assert (refused[0], "table default is hashed" in refused[2]) == (1, True)
+    assert "there is no table 'nothing'" in zkv_command("table", "split", "nothing", "--at", "cow")[2]
+    assert zkv_command("table", "drop", "words", "--yes")[0] == 0
+
+
 def test_tables_can_be_made_shown_and_dropped(zkv_command: Zkv) -> None:
     assert zkv_command("table", "create", "pairs", "--replicas", "2", "--shards", "4") == (0, "", "")
     assert zkv_command("table", "create", "pairs", "--replicas", "3")[0] == 1

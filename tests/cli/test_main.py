@@ -19,7 +19,7 @@ CLUSTER_COMMANDS = ["tables", "status", "nodes", "shards", "locate", "ring", "op
 PROCESS_COMMANDS = ["coordinator", "node", "bench", "sim"]
 COMMANDS = KEY_COMMANDS + CLUSTER_COMMANDS + PROCESS_COMMANDS
 GROUPED = [
-    *("table create", "table drop", "table show", "map watch", "bench ceiling"),
+    *("table create", "table drop", "table split", "table show", "map watch", "bench ceiling"),
     *("nodes drain", "nodes undrain", "nodes remove", "nodes replace", "nodes set", "operators cancel"),
     *("plan drain", "plan undrain", "plan remove", "plan replace"),
     *("explain shard", "explain node", "explain key"),

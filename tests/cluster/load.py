@@ -39,10 +39,18 @@ class CheckedLoad:
     """Runs in a thread of its own between `start` and `stop`; `clients` clients with `outstanding` requests in all."""
 
     def __init__(
-        self, address: str, *, outstanding: int = 64, clients: int = 4, readers: int = 16, tag: str = ""
+        self,
+        address: str,
+        *,
+        outstanding: int = 64,
+        clients: int = 4,
+        readers: int = 16,
+        tag: str = "",
+        table: str = "default",
     ) -> None:
         self.findings = Findings()
         self.tag = tag
+        self.table = table
         self._address = address
         self._clients = clients
         self._puts = [Key(b"put-%s-%d" % (tag.encode(), number)) for number in range(outstanding // 2)]
@@ -87,7 +95,7 @@ class CheckedLoad:
 
     def _check(self, client: zkv.Client) -> None:
         for key in (*self._puts, *self._counters):
-            held = int(client.get(key.name) or b"0")
+            held = int(client.get(key.name, table=self.table) or b"0")
             if not key.acknowledged <= held <= key.sent:
                 self.findings.faults.append(
                     f"{key.name.decode()} holds {held}; {key.acknowledged} was acknowledged, {key.sent} was sent"
@@ -110,13 +118,13 @@ class CheckedLoad:
         while not self._stopping:
             key.sent += 1
             wanted = key.sent
-            if await self._ask(client.put(key.name, b"%d" % wanted)):
+            if await self._ask(client.put(key.name, b"%d" % wanted, table=self.table)):
                 key.acknowledged = wanted
 
     async def _count(self, client: zkv.AsyncClient, key: Key) -> None:
         while not self._stopping:
             key.sent += 1
-            if await self._ask(client.increment(key.name)):
+            if await self._ask(client.increment(key.name, table=self.table)):
                 key.acknowledged += 1
 
     async def _read(self, client: zkv.AsyncClient, number: int) -> None:
@@ -128,7 +136,7 @@ class CheckedLoad:
             known = key.acknowledged
             began = time.monotonic()
             try:
-                value = int(await client.get(key.name) or b"0")
+                value = int(await client.get(key.name, table=self.table) or b"0")
             except zkv.ZkvError:
                 self.findings.refused += 1
                 continue

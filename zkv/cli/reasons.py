@@ -128,6 +128,8 @@ def _under_way(row: Row) -> str:
         "create": "its replicas are to be created",
         "delete": "its data is to be deleted",
         "drop": "its replicas are to be deleted",
+        "split": "its leader is to put the split into its log",
+        "settle": "it is split; a replica of the new shard is to be heard of yet",
     }
     number = f"operator {row['id']}: " if row["id"] else ""
     route = f" from {row['from']} to {row['to']}" if row["from"] else f" on {row['to']}" if row["to"] else ""

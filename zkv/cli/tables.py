@@ -1,4 +1,4 @@
-"""Commands on tables: tables, table create|drop|show."""
+"""Commands on tables: tables, table create|drop|split|show."""
 
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from zkv.cli.cluster import table_named
 from zkv.cli.overview import look
 from zkv.cli.render import print_json, show_rows
 
-app = typer.Typer(help="Create, drop and show tables.", no_args_is_help=True)
+app = typer.Typer(help="Create, drop, split and show tables.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The table's name.")]
 
@@ -62,6 +62,34 @@ def drop(
     o.ask_first(f"Drop the table {name} and all its rows?", yes=yes, consent=f"drops the table {name}")
     with o.connected(address, timeout) as client:
         client.drop_table(name)
+
+
+@app.command()
+def split(
+    name: NameArgument,
+    at: Annotated[str, typer.Option(metavar="KEY", help="The first key of the new shard.")],
+    address: o.AddressOption = o.ADDRESS,
+    timeout: o.TimeoutOption = o.TIMEOUT_S,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Split the shard of a range table that has KEY: a new shard, on the same nodes, has KEY and what follows.
+
+    Nothing is copied, and clients read and write meanwhile. Where a shard begins at KEY already, nothing is done.
+
+    Example: zkv table split events --at m
+    """
+    key = o.argument_bytes(at)
+    with o.connected(address, timeout) as client:
+        client.split_table(name, key)
+        seen = look(client)
+    shards = seen.map.shards_of(table_named(seen.map, name).table)
+    place = next(number for number, info in enumerate(shards) if info.owns(key))
+    text = key.decode(errors="backslashreplace")
+    row: dict[str, object] = {"table": name, "at": text, "left": shards[place - 1].shard, "right": shards[place].shard}
+    if as_json:
+        print_json(row)
+    else:
+        print(f"shard {row['left']} ends and shard {row['right']} begins at {text!r}")
 
 
 @app.command()

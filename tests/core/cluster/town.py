@@ -19,6 +19,7 @@ from zkv.core.cluster.shardmap import MapSnapshot, NodeState, Partitioner
 from zkv.core.message import Message
 from zkv.core.raft.messages import Member, Membership
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.split import left_of, right_of, wrong_with
 from zkv.ids import NodeId, ReplicaId, ShardId
 
 HASH, RANGE = Partitioner.HASH, Partitioner.RANGE
@@ -98,6 +99,7 @@ class Town:
         self.on_order: Callable[[FakeNode, Message], bool] = lambda node, order: True
         self.electing = True
         self.silent: set[str] = set()  # nodes whose followers have not applied any change of members
+        self.late: set[str] = set()  # nodes that have not applied a split
         self._incarnation = 1000
         self.start_coordinator()
         for name in names:
@@ -273,6 +275,8 @@ class Town:
                 self._bring(message.shard)
             case m.DismissReplica() if message.member not in self.members_of(message.shard):
                 self._dismiss(self.nodes[message.member.node], message.member.replica, message.shard)
+            case m.SplitShard():
+                self.split_group(message)
             case m.TransferLeader():
                 group = self.groups[message.shard]
                 group.info = msgspec.structs.replace(group.info, leader=message.target, term=group.info.term + 1)
@@ -280,6 +284,18 @@ class Town:
     def members_of(self, shard: ShardId) -> tuple[Member, ...]:
         membership = self.groups[shard].info.membership
         return (*membership.voters, *membership.learners)
+
+    def split_group(self, order: m.SplitShard) -> None:
+        """The group's log makes two of it; its nodes that live get their replica of the new one, others later."""
+        group = self.groups[order.shard]
+        if wrong_with(group.info, order.split):
+            return
+        right = right_of(group.info, order.split)
+        self.groups[right.shard] = Group(right)
+        group.info = left_of(group.info, order.split)
+        for member in right.membership.voters:
+            if self.is_alive(member) and member.node not in self.late:
+                self.nodes[member.node].replicas[member.replica] = right.shard
 
     def _dismiss(self, node: FakeNode, replica: ReplicaId, shard: ShardId) -> None:
         """By the word of its group: what is there goes, and what is not there is said to be gone."""

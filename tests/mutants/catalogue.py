@@ -1,6 +1,6 @@
 """Every mutant, in the order of `bin/mutants`."""
 
-from tests.mutants import disk_faults, log_faults, map_faults, move_faults, raft_faults, store_faults
+from tests.mutants import disk_faults, log_faults, map_faults, move_faults, raft_faults, split_faults, store_faults
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -15,6 +15,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *store_faults.SNAPSHOTS,
     *map_faults.MAP,
     *move_faults.MOVES,
+    *split_faults.SPLITS,
     *map_faults.ROUTING,
     *map_faults.TURN,
 )

@@ -68,9 +68,7 @@ REQUESTS = (
                 "if False:",
             ),
         ),
-        seeds=0,
-        tests=("tests/core/shard/test_machine.py",),
-        why="no range changes yet: shards do not split",
+        elastic=True,
     ),
     Mutant(
         "a delete resets the version",

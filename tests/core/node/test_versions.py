@@ -6,8 +6,9 @@ from tests.core.node.trio import SHARD, Trio
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.frames import Peers
 from zkv.core.cluster.versions import PROTOCOL_VERSION
-from zkv.core.raft.messages import VoteRequest
-from zkv.ids import NodeId, ReplicaId
+from zkv.core.raft.messages import Member, Membership, VoteRequest
+from zkv.core.shard.split import Split
+from zkv.ids import NodeId, ReplicaId, ShardId
 
 LATER = 1_000  # a term
 
@@ -41,3 +42,21 @@ def test_a_coordinator_is_obeyed_up_to_one_version_away(ahead: int, stopped: boo
         if stopped
         else ""
     )
+
+
+@pytest.mark.parametrize(("stated", "proposed"), [(1, False), (2, True), (3, True)])
+def test_a_split_waits_until_every_replica_s_node_has_stated_that_it_knows_splits(stated: int, proposed: bool) -> None:
+    trio = Trio()
+    leader = trio.machines[trio.leader()]
+    hosted = leader.node.host.hosted[SHARD]
+    other = next(name for name in trio.machines if name != leader.name)
+    leader.node.from_peer(Peers(77, NodeId(other), leader.incarnation, (), protocol=stated))
+    members = tuple(
+        Member(ReplicaId(own.replica + 10), own.node, own.incarnation) for own in trio.info.membership.voters
+    )
+    split = Split(b"m", 1, 1, ShardId(2), Membership(1, members))
+    leader.node.from_coordinator(m.SplitShard(SHARD, split))
+    turn = leader.node.turn()
+    assert hosted.replica.is_parting is proposed
+    refusal = f": {other} has not stated that it knows splits"
+    assert turn.events[-1] == "shard 1: split into it and 2" + ("" if proposed else refusal)

@@ -17,6 +17,7 @@ from tests.core.raft.alone import (
 )
 from zkv.core.raft.membership import encode_membership
 from zkv.core.raft.messages import (
+    AppendReply,
     Entry,
     EntryKind,
     HardState,
@@ -102,3 +103,19 @@ def test_nobody_campaigns_with_a_committed_change_still_to_take_effect() -> None
     while one.role is Role.FOLLOWER:
         one.tick(one.next_deadline_ms())
     assert [to.replica for to, _ in one.ready().messages] == [TWO]
+
+
+def test_a_replica_without_state_never_votes_and_its_word_carries_no_lease() -> None:
+    """It may be let go, and made anew by a split that it applies late: it would vote twice."""
+    empty = started(membership=group(version=0), term=0)
+    for pre in (True, False):
+        empty.step(vote(3, 2, pre=pre, ordered=True))
+    ready = empty.ready()
+    assert [reply.granted for reply in bodies([*ready.messages, *ready.promises]) if isinstance(reply, VoteReply)] == [
+        False,
+        False,
+    ]
+    empty.step(append(term=3, round_=9))
+    ready = empty.ready()
+    (reply,) = [reply for reply in bodies([*ready.messages, *ready.promises]) if isinstance(reply, AppendReply)]
+    assert reply.round == 0

@@ -13,7 +13,7 @@ from zkv.core.shard.split import Split
 from zkv.ids import ClientId, NodeId, ReplicaId, ShardId, TableId
 from zkv.storage.memory import MemoryEngine
 
-CLIENT, OTHER = (ClientId(bytes(5) + letter + b"client id") for letter in (b"b", b"a"))
+CLIENT, OTHER = (ClientId(bytes(5) + letter + b"client id!") for letter in (b"b", b"a"))
 VOTERS = tuple(Member(ReplicaId(number), NodeId(f"n{number}"), 100 + number) for number in (1, 2, 3))
 NEW = tuple(Member(ReplicaId(own.replica + 10), own.node, own.incarnation) for own in VOTERS)
 INFO = ShardInfo(ShardId(7), TableId(1), b"c", b"x", 4, Membership(3, VOTERS), partitioner=1)

@@ -1,0 +1,159 @@
+"""Faults in splits: what each half takes along, who may serve, whose rows are whose, and what the map shows."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+_HOST = "zkv/core/node/host.py"
+_SCENARIOS = "tests/scenarios/test_scenarios.py"
+_SPLITS = "tests/core/cluster/test_splits.py"
+
+SPLITS = (
+    Mutant(
+        "sessions are not copied by a split",
+        "13",
+        "a retry that finds its key in the new shard is applied again",
+        (
+            Edit(
+                _HOST,
+                "            changes[session_key(sessions, client)] = records.encode(record)\n",
+                "            pass\n",
+            ),
+        ),
+        elastic=True,
+    ),
+    Mutant(
+        "the version counter is not copied by a split",
+        "15",
+        "a condition meets a version twice",
+        (
+            Edit(
+                _HOST,
+                "records.Applied(*FIRST, parted.counter, parted.floor)",
+                "records.Applied(*FIRST, 0, parted.floor)",
+            ),
+        ),
+        elastic=True,
+    ),
+    Mutant(
+        "a leader serves by its lease before it has applied its split",
+        "8",
+        "it answers for keys that the new shard's leader has written since",
+        (
+            Edit(
+                "zkv/core/raft/leading.py",
+                " or self.handover.ordered or self._log.splits:",
+                " or self.handover.ordered:",
+            ),
+        ),
+        elastic=True,
+        seeds=200,
+    ),
+    Mutant(
+        "a read that waited is answered whatever has become of the range",
+        "14",
+        "keys that belong to the new shard read as gone",
+        (
+            Edit(
+                "zkv/core/node/service.py",
+                "        if group.range_version != machine.info.range_version:  # it has changed while the read waited\n",
+                "        if False:\n",
+            ),
+        ),
+        elastic=True,
+        seeds=200,
+    ),
+    Mutant(
+        "a drop takes the whole space",
+        "20",
+        "the rows of the other half are gone with it",
+        (
+            Edit(
+                "zkv/core/node/residents.py",
+                'self.effects.drops += [machine.row_range(), numbered_range(b"s", machine.session_space)]',
+                "start = machine.row_range()[0][:9]\n"
+                '        end = start[:1] + (int.from_bytes(start[1:], "big") + 1).to_bytes(8, "big")\n'
+                '        self.effects.drops += [(start, end), numbered_range(b"s", machine.session_space)]',
+            ),
+        ),
+        elastic=True,
+    ),
+    Mutant(
+        "a late split overwrites what came by snapshot",
+        "20",
+        "what the new shard has acknowledged since is gone here",
+        (
+            Edit(
+                _HOST,
+                "held is None or (held.machine is None and not held.frozen and held.replica.id == replica)",
+                "True",
+            ),
+        ),
+        elastic=True,
+    ),
+    Mutant(
+        "a replica without state votes",
+        "22",
+        "it is made anew by a late split, and gives its vote twice",
+        (Edit("zkv/core/raft/state.py", "return fits and bool(self.membership.version)", "return fits"),),
+        seeds=0,
+        tests=("tests/core/raft/test_replica_votes.py",),
+        why="it must be let go after a vote, and made anew by the split within the same term",
+    ),
+    Mutant(
+        "a split is not kept in the log for who lacks it",
+        "22",
+        "that node has no part in the new shard, which may find no majority when another node is lost",
+        (
+            Edit(
+                _HOST,
+                "free = min(free, self.held_back.get(replica.id, free), self._before_split(replica, free))",
+                "free = min(free, self.held_back.get(replica.id, free))",
+            ),
+        ),
+        elastic=True,
+        seeds=400,
+    ),
+    Mutant(
+        "only the half that is left is shown",
+        "24",
+        "no shard of the map has the other keys",
+        (
+            Edit(
+                "zkv/core/cluster/parting.py",
+                "            draft.put_shard(right_of(held, plan.split))\n",
+                "",
+            ),
+        ),
+        elastic=True,
+        tests=(_SPLITS,),
+    ),
+    Mutant(
+        "a replica that a split is still to make counts as lost",
+        "1",
+        "it is replaced for nothing",
+        (
+            Edit(
+                "zkv/core/cluster/registrar.py",
+                "is_expected = info.state == ShardState.ACTIVE and info.shard not in born_late",
+                "is_expected = info.state == ShardState.ACTIVE",
+            ),
+        ),
+        seeds=0,
+        tests=(_SPLITS,),
+        why="harmless: it is rebuilt on the same node, and the split then finds its place taken",
+    ),
+    Mutant(
+        "a split is proposed whoever would not understand it",
+        "16",
+        "a node of the version before ends at an entry that it does not know",
+        (
+            Edit(
+                "zkv/core/node/orders.py",
+                "wrong_with(info, order.split) or _not_understood(info, protocol_of, hosted.replica.id)",
+                "wrong_with(info, order.split)",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/core/node/test_versions.py",),
+        why="all processes of the simulator are of one version",
+    ),
+)

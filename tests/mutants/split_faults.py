@@ -54,8 +54,8 @@ SPLITS = (
         (
             Edit(
                 "zkv/core/node/service.py",
-                "        if group.range_version != machine.info.range_version:  # it has changed while the read waited\n",
-                "        if False:\n",
+                "group.range_version != machine.info.range_version:  # it has changed while the read waited",
+                "False:",
             ),
         ),
         elastic=True,
@@ -147,8 +147,8 @@ SPLITS = (
         "a node of the version before ends at an entry that it does not know",
         (
             Edit(
-                "zkv/core/node/orders.py",
-                "wrong_with(info, order.split) or _not_understood(info, protocol_of, hosted.replica.id)",
+                "zkv/core/node/partings.py",
+                "wrong_with(info, order.split) or self._not_understood(info, hosted.replica.id)",
                 "wrong_with(info, order.split)",
             ),
         ),

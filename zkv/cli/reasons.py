@@ -1,7 +1,7 @@
 """Why something is where it is, and what is done about it, in sentences: `zkv explain`."""
 
 from zkv.cli.overview import Overview, Row, range_text
-from zkv.core.cluster.figures import is_live
+from zkv.core.cluster.mapstate import is_live
 from zkv.core.cluster.partition import hash_slot, partition_key
 from zkv.core.cluster.placement import ring_of, shard_token
 from zkv.core.cluster.shardmap import NodeDuty, NodeState, Partitioner, TableInfo

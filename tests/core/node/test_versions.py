@@ -50,12 +50,14 @@ def test_a_split_waits_until_every_replica_s_node_has_stated_that_it_knows_split
     leader = trio.machines[trio.leader()]
     hosted = leader.node.host.hosted[SHARD]
     other = next(name for name in trio.machines if name != leader.name)
+    trio.pass_ms(100)  # so that everybody has all there is
     leader.node.from_peer(Peers(77, NodeId(other), leader.incarnation, (), protocol=stated))
     members = tuple(
         Member(ReplicaId(own.replica + 10), own.node, own.incarnation) for own in trio.info.membership.voters
     )
     split = Split(b"m", 1, 1, ShardId(2), Membership(1, members))
     leader.node.from_coordinator(m.SplitShard(SHARD, split))
+    leader.node.turn()
     turn = leader.node.turn()
     assert hosted.replica.is_parting is proposed
     refusal = f": {other} has not stated that it knows splits"

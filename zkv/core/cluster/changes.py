@@ -14,7 +14,7 @@ from msgspec import msgpack, structs
 from zkv import limits
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.draft import Draft
-from zkv.core.cluster.figures import is_live
+from zkv.core.cluster.mapstate import is_live
 from zkv.core.cluster.messages import (
     AdminDone,
     AdminRefused,

@@ -6,14 +6,13 @@ from msgspec import structs
 
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.liveness import Liveness
-from zkv.core.cluster.mapstate import ShardMap
+from zkv.core.cluster.mapstate import ShardMap, is_live
 from zkv.core.cluster.operators import OperatorRow, listed, listed_split, listed_state
 from zkv.core.cluster.pacing import turns
 from zkv.core.cluster.placement import Load
 from zkv.core.cluster.reports import Reports
-from zkv.core.cluster.shardmap import NodeInfo, NodeState
+from zkv.core.cluster.shardmap import NodeInfo
 from zkv.core.cluster.tables import loads_of
-from zkv.core.raft.messages import Member
 from zkv.core.shard.descriptor import ShardInfo, ShardState
 from zkv.ids import NodeId, ShardId
 
@@ -23,12 +22,6 @@ Figure = int | float | str | bool | None | Mapping[str, "Figure"] | Iterable["Fi
 def live_voters(shard_map: ShardMap, info: ShardInfo) -> int:
     """How many of the shard's voters are on nodes that are up with the folder that the voter belongs to."""
     return sum(is_live(shard_map, voter) for voter in info.membership.voters)
-
-
-def is_live(shard_map: ShardMap, member: Member) -> bool:
-    """Whether the member's node is up, with the folder that the member belongs to."""
-    node = shard_map.nodes.get(member.node)
-    return node is not None and node.state == NodeState.UP and node.incarnation == member.incarnation
 
 
 def below_replica_count(shard_map: ShardMap) -> list[ShardId]:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from msgspec import structs
 
-from zkv.core.cluster.shardmap import MapDelta, MapSnapshot, NodeInfo, TableInfo
+from zkv.core.cluster.shardmap import MapDelta, MapSnapshot, NodeInfo, NodeState, TableInfo
+from zkv.core.raft.messages import Member
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import NodeId, ShardId, TableId
 
@@ -184,3 +185,9 @@ def kept(published: ShardInfo, held: ShardInfo) -> ShardInfo:
     if not is_newer(held, published):
         return published
     return structs.replace(held, state=published.state)
+
+
+def is_live(shard_map: ShardMap, member: Member) -> bool:
+    """Whether the member's node is up, with the folder that the member belongs to."""
+    node = shard_map.nodes.get(member.node)
+    return node is not None and node.state == NodeState.UP and node.incarnation == member.incarnation

@@ -4,6 +4,7 @@ from collections import Counter
 
 from zkv import limits
 from zkv.core.cluster.commands import CoordinatorState
+from zkv.core.cluster.mapstate import is_live
 from zkv.core.cluster.operators import Cause, ReplaceReplica, has_begun, next_step
 from zkv.core.cluster.shardmap import Tuning
 from zkv.ids import NodeId, ShardId
@@ -16,19 +17,39 @@ def turns(state: CoordinatorState) -> list[ReplaceReplica]:
         info = state.map.shards.get(plan.shard)
         if info is not None and next_step(plan, info.membership).step != "done":
             first.setdefault(plan.shard, plan)
-    begun = [plan for plan in first.values() if has_begun(plan, state.map.shards[plan.shard].membership)]
+    held = _settling(state)
+    free = [plan for plan in first.values() if plan.shard not in held or plan.cause.heals or plan.cause == Cause.STRAY]
+    begun = [plan for plan in free if has_begun(plan, state.map.shards[plan.shard].membership)]
     loads: Counter[NodeId] = Counter()
     for plan in begun:
         loads.update(_ends(plan))
     running = {plan.id for plan in begun}
-    splitting = {plan.shard for plan in state.splits.values() if not plan.shown}  # a split wants members at rest
-    for plan in sorted(first.values(), key=lambda plan: (plan.cause, plan.id)):
-        if plan.shard in splitting and not plan.cause.heals:
+    wanted = _to_be_split(state)
+    for plan in sorted(free, key=lambda plan: (plan.cause, plan.id)):
+        if plan.shard in wanted and not plan.cause.heals:
             continue
         if plan.id not in running and all(loads[node] < _most(plan, state.map.tuning) for node in _ends(plan)):
             running.add(plan.id)
             loads.update(_ends(plan))
     return [plan for plan in first.values() if plan.id in running]
+
+
+def _settling(state: CoordinatorState) -> set[ShardId]:
+    """Shards that a split has made of one, some replica of which may be still to come into being.
+
+    Until it has, no replica of use is given up: who leaves before it has applied the split has no part in the new one.
+    """
+    return {shard for plan in state.splits.values() if plan.shown for shard in (plan.shard, plan.split.shard)}
+
+
+def _to_be_split(state: CoordinatorState) -> set[ShardId]:
+    """Shards whose members are to be at rest, so that they can be split: no move begins while all of them are there."""
+    shards = {plan.shard: state.map.shards.get(plan.shard) for plan in state.splits.values() if not plan.shown}
+    return {
+        shard
+        for shard, info in shards.items()
+        if info is not None and all(is_live(state.map, voter) for voter in info.membership.voters)
+    }
 
 
 def _urgency(plan: ReplaceReplica) -> tuple[bool, bool, int]:

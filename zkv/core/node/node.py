@@ -26,6 +26,7 @@ from zkv.core.node.figures import shard_figures
 from zkv.core.node.host import Effects, Host
 from zkv.core.node.links import LinkWatch
 from zkv.core.node.machines import make_machine
+from zkv.core.node.partings import Partings
 from zkv.core.node.registration import Identity, Registration
 from zkv.core.node.service import Service
 from zkv.core.node.sleep_watch import SleepWatch
@@ -100,7 +101,8 @@ class Node:
         self._watch = SleepWatch(self.links, timing)
         self._handed_over: set[ShardId] = set()
         self._handed_over_ms = 0
-        self._splits: list[m.SplitShard] = []
+        self._partings = Partings(self.host, self.links.protocol_of)
+        self.service.parting = self._partings.waiting
 
     def load(self, recovered: Mapping[ReplicaId, RecoveredReplica], now_ms: int) -> None:
         """Take up what the folder holds, the last map among it. Raises LostState (see `Host.load`)."""
@@ -190,9 +192,7 @@ class Node:
     def turn(self) -> Turn:
         """End the turn."""
         self.service.propose()
-        for split in self._splits:  # behind all that was taken in this turn, which may have been promised already
-            self._note(orders.split(self.host, split, self.links.protocol_of))
-        self._splits.clear()
+        self._out.events += self._partings.propose()
         for address in self._watch.tend(self.host, self.addresses):
             self.host.effects.messages.setdefault(address, [])  # a sign of life, if there is nothing else to say
         effects, wanted = self.host.turn()
@@ -367,7 +367,7 @@ class Node:
             case m.DismissReplica():
                 return orders.dismiss(self.host, order)
             case m.SplitShard():
-                self._splits.append(order)
+                self._partings.ordered(order)
                 return ""
 
     def _note(self, event: str) -> None:

@@ -3,20 +3,13 @@
 Each function does what the order says, where it still fits, and returns a line for the log, or "".
 """
 
-from collections.abc import Callable
-
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.frames import Dismissed
-from zkv.core.cluster.versions import SPLITS_SINCE
 from zkv.core.node.host import Host
 from zkv.core.node.registration import Registration
 from zkv.core.raft.membership import find
-from zkv.core.raft.messages import EntryKind
 from zkv.core.raft.replica import Role
-from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.machine import ShardMachine
-from zkv.core.shard.split import encode, wrong_with
-from zkv.ids import NodeId, ReplicaId
 
 ShardHost = Host[ShardMachine]
 
@@ -53,30 +46,6 @@ def transfer(host: ShardHost, order: m.TransferLeader) -> str:
     hosted = host.hosted.get(order.shard)
     if hosted is not None:
         host.touch(hosted).transfer(order.target)
-    return ""
-
-
-def split(host: ShardHost, order: m.SplitShard, protocol_of: Callable[[NodeId], int]) -> str:
-    """As the leader: put the split into the log, if it fits, and everybody who would apply it knows what it is (16).
-
-    `protocol_of`: the version that another node has stated.
-    """
-    hosted = host.hosted.get(order.shard)
-    if hosted is None or hosted.machine is None or hosted.replica.role is not Role.LEADER:
-        return ""
-    info, what = hosted.machine.info, f"shard {order.shard}: split into it and {order.split.shard}"
-    refusal = wrong_with(info, order.split) or _not_understood(info, protocol_of, hosted.replica.id)
-    replica = host.touch(hosted)
-    refusal = refusal or replica.objection_to_split() or ""
-    if not refusal:
-        replica.propose(EntryKind.SPLIT, encode(order.split))
-    return f"{what}: {refusal}" if refusal else what
-
-
-def _not_understood(info: ShardInfo, protocol_of: Callable[[NodeId], int], own: ReplicaId) -> str:
-    for voter in info.membership.voters:
-        if voter.replica != own and protocol_of(voter.node) < SPLITS_SINCE:
-            return f"{voter.node} has not stated that it knows splits"
     return ""
 
 

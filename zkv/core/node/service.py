@@ -4,6 +4,8 @@ Order of a turn: reads are served as they arrive, from the engine as of the last
 it); writes gather, and become one entry a shard at the turn's end; what commits is applied and answered.
 """
 
+from collections.abc import Collection
+
 import msgspec
 
 from zkv import limits
@@ -54,6 +56,7 @@ class Service:
         self.me = me
         self.disk_full = False
         self.youngest = b"\xff" * BIRTH_BYTES  # the latest birth of a client id that is taken
+        self.parting: Collection[ShardId] = ()  # what is written to these waits, for they are to be split
         self.answers: dict[Route, list[Answer]] = {}
         self.forwards: dict[NodeId, dict[bytes, list[Group]]] = {}
         self.reads_served = 0
@@ -113,9 +116,8 @@ class Service:
             self.refuse(group, route, Reason.BAD_REQUEST, fault)
             return
         if size > limits.BATCH_BYTES_MAX:
-            self.refuse(
-                group, route, Reason.TOO_LARGE, f"a batch of {size} bytes; {limits.BATCH_BYTES_MAX} is the most"
-            )
+            most = f"a batch of {size} bytes; {limits.BATCH_BYTES_MAX} is the most"
+            self.refuse(group, route, Reason.TOO_LARGE, most)
             return
         full = "the leader's disk is full" if self.disk_full else _others_full(hosted)
         if full and not all(isinstance(operation, Delete) for operation in group.operations):
@@ -125,7 +127,8 @@ class Service:
             detail = "the client's id is born too far ahead of the leader's time of day"
             self.refuse(group, route, Reason.UNAVAILABLE, detail, retry_ms=_UNBORN_MS)
             return
-        if hosted.replica.is_parting and 0 < group.copies <= len(machine.info.membership.voters) // 2:
+        is_parting = hosted.shard in self.parting or hosted.replica.is_parting
+        if is_parting and 0 < group.copies <= len(machine.info.membership.voters) // 2:
             self._answer(route, refusals.parting(group))
             return
         queue = self._queue(hosted.shard)
@@ -134,10 +137,7 @@ class Service:
             uncommitted + size > limits.UNCOMMITTED_BYTES_PER_SHARD_MAX
             or self._waiting_bytes + size > limits.WAITING_BYTES_PER_NODE_MAX
         ):
-            overloaded = Refused(
-                group.id, Reason.OVERLOADED, EFFECT_NONE, "the leader has as much to do as it takes", retry_ms=50
-            )
-            self._answer(route, overloaded)
+            self.refuse(group, route, Reason.OVERLOADED, "the leader has as much to do as it takes", retry_ms=50)
             return
         queue.add(WaitingWrite(route, group, self._host.now_ms + group.budget_ms, size))
         self._waiting_bytes += size
@@ -243,11 +243,14 @@ class Service:
 
     def propose(self) -> None:
         """Last thing before the host's turn: what was taken becomes entries."""
-        for shard, queue in self._dirty.items():
+        dirty, self._dirty = self._dirty, {}
+        for shard, queue in dirty.items():
+            if shard in self.parting:
+                self._dirty[shard] = queue
+                continue
             hosted = self._host.hosted.get(shard)
             for writes in queue.take_fresh(limits.BATCH_BYTES_MAX):
                 self._propose(hosted, queue, writes)
-        self._dirty.clear()
 
     def apply(self, hosted: Hosted[ShardMachine], entry: Entry, changes: Changes) -> None:
         """The host's hook: apply one committed entry, and answer who waits for it."""

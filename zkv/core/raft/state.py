@@ -219,6 +219,12 @@ class ReplicaState:
         """Whether a split is in its log, and not applied yet."""
         return bool(self._log.splits)
 
+    @property
+    def is_level(self) -> bool:
+        """Leader: whether each voter has all of the log on disk, and this replica, too."""
+        last = self._log.last.index
+        return bool(self._leading) and all(held == last for _, held in self.progress())
+
     def objection_to_split(self) -> str | None:
         """Leader: why a split may not begin now, for it must find the members that it was made for; None if it may."""
         if self._leading is None:

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from zkv import limits
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.node.host import Hosted
+from zkv.core.raft.log import ENTRY_OVERHEAD_BYTES
 from zkv.core.raft.messages import Entry, Member, Membership
 from zkv.core.shard.machine import ShardMachine
 from zkv.ids import ShardId
 from zkv.sim.processes import SimNode
 from zkv.sim.world import Violation
-
-_FORGOTTEN_ENTRIES = 20  # that a leader may have dropped from its tail since it judged
 
 
 class RemovalChecker:
@@ -51,6 +50,6 @@ class RemovalChecker:
             if held is not None:
                 reach = max(reach, held.start[0] + len(held.entries))
         log = hosted.replica.log_bytes_between(reach, index)
-        if log is None:
-            return index - reach <= _FORGOTTEN_ENTRIES
+        if log is None:  # it has dropped some of that from its tail since it judged: no more can fit into an append
+            return index - reach <= limits.APPEND_BYTES_MAX // ENTRY_OVERHEAD_BYTES
         return log <= limits.APPEND_BYTES_MAX

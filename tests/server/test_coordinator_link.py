@@ -8,6 +8,7 @@ import zmq
 
 from tests.cluster.hole import Hole
 from zkv.net import drain, sockets
+from zkv.net.clock import now_ms
 from zkv.server.coordinator_link import CoordinatorLink
 from zkv.testing.ports import ClaimedPorts
 
@@ -50,7 +51,7 @@ class Side:
 
     def turn(self) -> None:
         """Say a word, and wait a moment for an answer: a new connection needs its time."""
-        self.link.tell(b"word")
+        self.link.tell(b"word", now_ms())
         said, broadcasts = self.link.drain(dict(self.poller.poll(50)))
         self.said += len(said)
         self.broadcasts += len(broadcasts)
@@ -114,7 +115,7 @@ def test_a_broadcast_that_is_half_open_is_subscribed_to_anew(context: zmq.Contex
     coordinator = Coordinator(context)
     with Hole(coordinator.publish) as hole:
         side = Side(context, coordinator.address)
-        side.link.follow([hole.address])
+        side.link.follow([], [hole.address])
         turns_until(lambda: side.broadcasts > 5, side, coordinator)
         hole.swallow()
         heard = side.broadcasts

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from zkv.sim.elastic import ELASTIC
+from zkv.sim.group import GROUP
 from zkv.sim.plan import Plan, decode_plan
 from zkv.sim.run import SETTLE_US, simulate
 from zkv.sim.swarm import KINDS, STRIKING
@@ -12,6 +13,7 @@ from zkv.sim.world import MS
 
 SLICE = range(1, 33)
 ELASTIC_SLICE = range(1, 13)
+GROUP_SLICE = range(2, 7)
 
 
 def regressions() -> list[tuple[int, str, str]]:
@@ -61,6 +63,15 @@ def test_nodes_come_and_go_and_everything_ends_where_it_belongs() -> None:
         assert report.passed, f"seed {seed}: {report.failures}"
         struck |= set(report.faults)
     assert struck >= set(ELASTIC)
+
+
+def test_groups_of_coordinators_lose_members_and_folders_and_heal() -> None:
+    struck: set[str] = set()
+    for seed in GROUP_SLICE:
+        report = simulate(seed, Plan(coordinators=3, elastic=seed % 3 == 0))
+        assert report.passed, f"seed {seed}: {report.failures}"
+        struck |= set(report.faults)
+    assert struck >= {*GROUP, "coordinator", "coordinator disk"}
 
 
 def test_what_an_elastic_run_adds_does_not_change_what_a_seed_draws_beside_it() -> None:

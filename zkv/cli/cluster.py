@@ -161,7 +161,7 @@ def _summary(seen: Overview) -> list[tuple[str, str]]:
     counted = f", {told['shards_not_counted']} shards not counted yet" if told["shards_not_counted"] else ""
     lines = [
         ("cluster", f"{told['cluster']}, map version {told['map_version']}"),
-        ("led by", " ".join(seen.coordinators) or "no coordinator answers; reads, writes and failover go on without"),
+        ("led by", _led_by(seen.coordinators)),
         ("nodes", f"{told['nodes_up']} up, {told['nodes_down']} down"),
         ("shards", f"{told['shards']} in {told['tables']} tables"),
         ("", f"{len(leaderless)} without a leader, {len(below)} below their replica count"),
@@ -173,6 +173,13 @@ def _summary(seen: Overview) -> list[tuple[str, str]]:
         ("requests", f"{told['reads_per_s']:,} reads/s, {told['writes_per_s']:,} writes/s"),
     ]
     return [*lines, ("silent", " ".join(seen.silent))] if seen.silent else lines
+
+
+def _led_by(coordinators: list[str]) -> str:
+    if not coordinators:
+        return "no coordinator answers; reads, writes and failover go on without"
+    leader, *others = coordinators
+    return f"{leader} (of a group with {', '.join(others)})" if others else leader
 
 
 def _shown(name: str, value: object) -> object:

@@ -6,7 +6,21 @@ import typer
 from typer.main import get_command
 
 from zkv import errors
-from zkv.cli import bench, chaos, cluster, data, elastic, plans, processes, sim, tables, tour, transfer, watch
+from zkv.cli import (
+    bench,
+    chaos,
+    cluster,
+    coordinators,
+    data,
+    elastic,
+    plans,
+    processes,
+    sim,
+    tables,
+    tour,
+    transfer,
+    watch,
+)
 from zkv.cli.options import FAILED, UNAVAILABLE, USAGE
 from zkv.server.exits import Exit
 
@@ -41,6 +55,7 @@ app.command("export", rich_help_panel=_KEYS, epilog=transfer.FORMATS_HELP)(trans
 for _show in (cluster.status, cluster.shards, cluster.locate, cluster.ring, tables.tables):
     app.command(rich_help_panel=_CLUSTER)(_show)
 app.add_typer(elastic.nodes_app, name="nodes", rich_help_panel=_CLUSTER)
+app.add_typer(coordinators.app, name="coordinators", rich_help_panel=_CLUSTER)
 app.add_typer(elastic.operators_app, name="operators", rich_help_panel=_CLUSTER)
 app.add_typer(plans.app, name="plan", rich_help_panel=_CLUSTER)
 app.command(rich_help_panel=_CLUSTER)(plans.apply)

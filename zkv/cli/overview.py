@@ -222,8 +222,9 @@ def look(client: zkv.Client) -> Overview:
     told = client.status()
     shard_map = ShardMap(client.shard_map())
     figures = {name: msgspec.convert(one, NodeFigures) for name, one in told.items() if one and name in shard_map.nodes}
-    coordinators = sorted(name for name, one in told.items() if one and one.get("role") == "coordinator")
-    leading = (one for one in told.values() if one and one.get("role") == "coordinator" and one.get("leading"))
+    group = {name: one for name, one in told.items() if one and one.get("role") == "coordinator"}
+    coordinators = sorted(group, key=lambda name: (not group[name].get("leading"), name))  # who leads is the first
+    leading = (one for one in group.values() if one.get("leading"))
     coordinator = msgspec.convert(next(leading, {}), CoordinatorFigures)
     silent = sorted(name for name, one in told.items() if one is None)
     return Overview(shard_map, figures, coordinators, silent, coordinator)

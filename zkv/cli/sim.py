@@ -30,6 +30,10 @@ def sim(
     elastic: Annotated[
         bool, typer.Option("--elastic", help="Nodes join, are drained, replaced and removed, beside all else.")
     ] = False,
+    coordinators: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=5, help="A group of so many coordinators."),
+    ] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Tell the story of the run, line by line.")] = False,
     shrink: Annotated[
         bool, typer.Option("--shrink", help="Look for a smaller run that fails in the same way, and print its plan.")
@@ -43,12 +47,14 @@ def sim(
     Example: zkv sim --seed 7 --json
     Example: zkv sim --seed 1000 --runs 500 --jobs 2
     Example: zkv sim --seed 1 --runs 100 --elastic
+    Example: zkv sim --seed 1 --runs 100 --coordinators 3
     """
     size = decode_plan(plan)
     changes: dict[str, object] = {"bursts": bursts, "calm_ms": None if calm is None else int(calm * 1_000)}
     size = replace(size, **{name: value for name, value in changes.items() if value is not None})
     size = replace(size, quiet=True) if quiet else size
     size = replace(size, elastic=True) if elastic else size
+    size = replace(size, coordinators=coordinators) if coordinators is not None else size
     failed = _run(seed, runs, jobs, size, keep_going=keep_going, trace=trace, as_json=as_json)
     if failed is not None and shrink:
         _shrink(failed, size, as_json=as_json)

@@ -19,7 +19,10 @@ from zkv.errors import ConditionFailed, StartError, ZkvError
 from zkv.testing.cluster import serves
 from zkv.testing.ports import is_free
 
-_NODES = {"node1": 10, "node2": 20, "node3": 30}  # and their distance from the base port: as in the Procfile
+_NODES = (10, 20, 30)  # their distance from the base port: as in the Procfile
+_COORDINATORS = (0,)  # likewise; each broadcasts at the port after its own
+_HA_NODES = (10, 20, 30, 40, 50)  # as in Procfile.ha
+_HA_COORDINATORS = (0, 2, 4)
 _HOST = "127.0.0.1"
 _LOOK_S = 0.2
 _PATIENCE_S = 30.0
@@ -27,12 +30,17 @@ _KEY, _VALUE = b"greeting", b"hello from zkv"
 _SHOWN_BYTES = 60
 
 
-def run_cluster(procfile: Path, data: Path, port: int) -> int:
-    """Run until SIGINT or SIGTERM; the exit status. Raises StartError where it cannot start."""
+def run_cluster(procfile: Path, data: Path, port: int, *, ha: bool = False) -> int:
+    """Run until SIGINT or SIGTERM; the exit status. Raises StartError where it cannot start.
+
+    `ha`: the Procfile has three coordinators and five nodes.
+    """
     lock = _claim_folder(data)
+    nodes = [port + distance for distance in (_HA_NODES if ha else _NODES)]
+    coordinators = [port + distance for distance in (_HA_COORDINATORS if ha else _COORDINATORS)]
     try:
-        _check_ports(port)
-        return _Run(procfile, data, port).run()
+        _check_ports([*coordinators, *(one + 1 for one in coordinators), *nodes])
+        return _Run(procfile, data, port, coordinators, nodes).run()
     finally:
         lock.close()
 
@@ -40,9 +48,10 @@ def run_cluster(procfile: Path, data: Path, port: int) -> int:
 class _Run:
     """One start of the Procfile. Owns the signal handlers of SIGINT, SIGTERM and SIGHUP."""
 
-    def __init__(self, procfile: Path, data: Path, port: int) -> None:
+    def __init__(self, procfile: Path, data: Path, port: int, coordinators: list[int], nodes: list[int]) -> None:
         self._port = port
-        self._nodes = [f"{_HOST}:{port + distance}" for distance in _NODES.values()]
+        self._coordinators = [f"{_HOST}:{one}" for one in coordinators]
+        self._nodes = [f"{_HOST}:{one}" for one in nodes]
         self._stopping = False
         environment = os.environ | {"ZKV_DATA": str(data), "ZKV_PORT": str(port), "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "-m", "honcho", "-d", str(procfile.parent), "-f", procfile.name, "start"]
@@ -75,7 +84,7 @@ class _Run:
 
     def _why_not_serving(self) -> str:
         try:
-            with zkv.connect(f"{_HOST}:{self._port}", timeout_s=2.0) as client:
+            with zkv.connect(*self._coordinators, timeout_s=2.0) as client:
                 return "" if serves(client) else "some shard has no leader"
         except ZkvError as error:
             return error.what
@@ -83,7 +92,7 @@ class _Run:
     def _welcome(self) -> None:
         """Show the cluster, and that what is written through one node can be read through another."""
         try:
-            with zkv.connect(f"{_HOST}:{self._port}") as client:
+            with zkv.connect(*self._coordinators) as client:
                 seen = look(client)
             toured = seen.map.table(TABLE) is not None
             shown = self._tour() if toured else f"There is no table {TABLE!r}: somebody dropped it."
@@ -97,7 +106,8 @@ class _Run:
         names = ["shard", "table", "range", "leader", "replicas"]
         show_table(names, [[row[name] for name in names] for row in seen.shard_rows()])
         print(f"\n{shown} Try next:\n")
-        where = "" if self._port == 7400 else f" --address {_HOST}:{self._port}"
+        usual = self._port == 7400 and len(self._coordinators) == 1
+        where = "" if usual else f" --address {','.join(self._coordinators)}"
         for command in ("get greeting", "locate greeting", "status") if toured else (f"table create {TABLE}", "status"):
             print(f"  .venv/bin/zkv {command}{where}")
         print("\nCtrl-C stops it; the data stays.\n", flush=True)
@@ -139,9 +149,8 @@ def _claim_folder(data: Path) -> TextIO:
     return lock
 
 
-def _check_ports(port: int) -> None:
-    wanted = [port, port + 1, *(port + distance for distance in _NODES.values())]
-    taken = [str(one) for one in wanted if not is_free(one, _HOST)]
+def _check_ports(wanted: list[int]) -> None:
+    taken = [str(one) for one in sorted(wanted) if not is_free(one, _HOST)]
     if taken:
         what = f"port {taken[0]} is" if len(taken) == 1 else f"ports {', '.join(taken)} are"
         raise StartError(f"{what} taken on {_HOST}", advice="stop what listens there, or choose another --port")

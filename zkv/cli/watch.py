@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from zkv.cli import options as o
+from zkv.core.cluster.group import Whereabouts
 from zkv.core.cluster.shardmap import Beacon, MapDelta
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.errors import BadFrame, Unavailable
@@ -60,7 +61,8 @@ def _broadcasts(publishers: tuple[str, ...], end_ms: int | None) -> Iterator[Map
         while end_ms is None or now_ms() < end_ms:
             pause_ms = 1_000 if end_ms is None else max(0, min(1_000, end_ms - now_ms()))
             ready = [source for source in heard if source.poll(pause_ms // len(heard))]
-            yield from [codec.decode_broadcast(source.recv()) for source in ready]
+            heard_now = [codec.decode_broadcast(source.recv()) for source in ready]
+            yield from [message for message in heard_now if not isinstance(message, Whereabouts)]
     except BadFrame as error:
         raise Unavailable(f"the broadcast of {', '.join(publishers)} is none of ours: {error}") from error
     finally:

@@ -8,15 +8,17 @@ from types import FrameType
 
 import zmq
 
-from zkv.core.cluster.frames import Peers
-from zkv.core.node.coordination import Coordination, CoordinatorTurn, member_of
+from zkv.core.node.coordination import Coordination, CoordinatorTurn
 from zkv.core.node.host import LostState
+from zkv.core.node.links import SNAPSHOTS
 from zkv.core.raft.ready import Timing
 from zkv.errors import BadFrame, StorageError
+from zkv.ids import NodeId
 from zkv.net import drain, sockets
 from zkv.net.clock import now_ms
 from zkv.net.unread import Receivers
 from zkv.server.gauges import process_gauges
+from zkv.server.peers import PeerLinks
 from zkv.server.settings import CoordinatorSettings
 from zkv.server.store import REJOIN, Store
 from zkv.wire import codec
@@ -37,14 +39,15 @@ class CoordinatorProcess:
         self.publisher = sockets.publisher(self.context, settings.publish)
         self.store = Store(settings.data, name=settings.id, role="coordinator", engine=settings.engine, threaded=False)
         self.core = Coordination(
-            member_of(settings.id, self.store.folder.incarnation),
+            NodeId(settings.id),
+            self.store.folder.incarnation,
             self.store.engine,
             SystemRandom(),
             Timing(),
-            coordinators=(settings.listen,),
-            publishers=(settings.publish,),
+            given=settings.members,
         )
-        self.core.logic.gauges = self._figures
+        self.core.gauges = self._figures
+        self.peers = PeerLinks(self.context, NodeId(settings.id), self.core.links)
         self.receivers = Receivers(self.router)
         self.bad_frames = 0
         self._stopping = False
@@ -97,14 +100,12 @@ class CoordinatorProcess:
 
     def _take(self, peer: bytes, body: bytes) -> None:
         try:
-            message = codec.decode_to_coordinator(body)
+            self.core.receive(peer, codec.decode_to_coordinator(body))
         except BadFrame:
             self.bad_frames += 1
-            return
-        if not isinstance(message, Peers):  # of another coordinator: the group has one member
-            self.core.logic.receive(peer, message)
 
     def _do(self, turn: CoordinatorTurn, now: int) -> None:
+        self._tell_others(turn)
         self.store.write(turn.effects, now)
         self.store.apply(turn.effects)
         if turn.effects.flush_engine:
@@ -114,8 +115,24 @@ class CoordinatorProcess:
             self.receivers.send(peer, codec.encode(message))
         for news in turn.broadcasts:
             drain.tell(self.publisher, codec.encode(news))
-        for event in self.core.logic.events():
+        for event in self.core.events():
             log.info("%s", event)
+        cluster = self.core.state.map.cluster
+        if cluster and not self.store.folder.cluster:
+            self.store.folder.set_cluster(cluster)
+
+    def _tell_others(self, turn: CoordinatorTurn) -> None:
+        """What there is for the other coordinators."""
+        now = self.core.host.now_ms
+        self.peers.learn(self.core.addresses())
+        for to, messages in turn.effects.messages.items():
+            self.peers.send(0, to, messages, now)
+        for to, messages in turn.effects.bulk.items():
+            self.peers.send(0, to, messages, now, lane=SNAPSHOTS)
+        for name, word in turn.words:
+            self.peers.tell(name, codec.encode(word))
+        for line in self.peers.tend(0, now):
+            log.info("%s", line)
 
     def _figures(self) -> dict[str, int | float]:
         return process_gauges() | {
@@ -133,6 +150,7 @@ class CoordinatorProcess:
 
     def _close(self) -> None:
         log.info("coordinator %s stops", self.settings.id)
+        self.peers.close(clean=True)
         sockets.close(self.router, clean=True)
         sockets.close(self.publisher, clean=True)
         self.context.term()

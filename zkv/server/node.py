@@ -15,6 +15,7 @@ import zmq
 
 from zkv import limits
 from zkv.core.cluster.frames import Answers, Peers
+from zkv.core.cluster.group import NotLeading
 from zkv.core.message import Message
 from zkv.core.node.host import LostState
 from zkv.core.node.links import SNAPSHOTS
@@ -68,7 +69,7 @@ class NodeProcess:
         self.gauges = Gauges(self.node.service, self.store, self.receivers)
         self.node.gauges = self.gauges.figures
         self.node.crowded = self.receivers.crowded
-        self._map_version = (-1, -1)
+        self._map_version: tuple[int, int, tuple[str, ...]] = (-1, -1, ())
         self._stopping_since: int | None = None
         self._handed_over = False
         self._again = False
@@ -106,8 +107,8 @@ class NodeProcess:
             node.host.persisted()
         for peer, body in clients:
             self._take(peer, body)
-        for body in from_coordinator:
-            self._heed(body)
+        for address, body in from_coordinator:
+            self._heed(address, body)
         for body in broadcasts:
             self._hear(body)
         if self._stopping_since is not None:
@@ -156,7 +157,7 @@ class NodeProcess:
             self.node.host.engine_flushed()
             self._again = True
         for message in turn.coordinator:
-            self.link.tell(codec.encode(message))
+            self.link.tell(codec.encode(message), now)
         for event in turn.events:
             log.info("%s", event)
         if turn.stop:
@@ -176,11 +177,16 @@ class NodeProcess:
         else:
             self.node.from_client(peer, message)
 
-    def _heed(self, body: bytes) -> None:
+    def _heed(self, address: str, body: bytes) -> None:
         try:
-            self.node.from_coordinator(codec.decode_from_coordinator(body))
+            message = codec.decode_from_coordinator(body)
         except BadFrame:
             self.gauges.bad_frames += 1
+            return
+        if isinstance(message, NotLeading):
+            self.link.choice.redirected(address, message.leader)
+        else:
+            self.node.from_coordinator(message)
 
     def _hear(self, body: bytes) -> None:
         try:
@@ -202,11 +208,14 @@ class NodeProcess:
     def _follow_map(self) -> None:
         """What hangs on the map: links, the broadcast's address, the cluster's id in the folder."""
         shard_map = self.node.follower.map
-        if shard_map is None or (shard_map.incarnation, shard_map.version) == self._map_version:
+        if shard_map is None:
             return
-        self._map_version = (shard_map.incarnation, shard_map.version)
+        version = (shard_map.incarnation, shard_map.version, shard_map.publishers)
+        if version == self._map_version:
+            return
+        self._map_version = version
         self.peers.learn(self.node.addresses())
-        self.link.follow(shard_map.publishers)
+        self.link.follow(shard_map.coordinators, shard_map.publishers)
         if self.node.cluster and not self.store.folder.cluster:
             self.store.folder.set_cluster(self.node.cluster)
 

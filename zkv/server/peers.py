@@ -71,6 +71,12 @@ class PeerLinks:
         else:
             self.dropped += len(messages)
 
+    def tell(self, node: NodeId, body: bytes) -> None:
+        """One frame of no lane, for which no echo is expected: first words of two who do not know each other."""
+        known = self._known.get(node)
+        if known is not None:
+            drain.tell(self._link(known[0], MESSAGES), body)
+
     def tend(self, cluster: int, now_ms: int) -> list[str]:
         """Connect anew what has gone silent, and give signs of life that are owed. Returns lines for the log."""
         if now_ms < self._tend_at_ms:

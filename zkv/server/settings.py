@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from zkv import limits
+from zkv.core.cluster.group import GROUP_MAX, CoordinatorInfo
 from zkv.errors import StartError
+from zkv.ids import NodeId
 
 EngineName = Literal["rocksdb", "sqlite"]
 FlushPlace = Literal["thread", "inline"]
@@ -75,15 +77,52 @@ class CoordinatorSettings:
     """The state engine."""
     flush: FlushPlace = "thread"
     """Where the log is flushed."""
+    group: tuple[CoordinatorInfo, ...] = ()
+    """All coordinators, this one among them; () is this one alone."""
+
+    @property
+    def members(self) -> tuple[CoordinatorInfo, ...]:
+        """The group as the operator told it."""
+        return self.group or (CoordinatorInfo(NodeId(self.id), self.listen, self.publish),)
 
     def validate(self) -> None:
         """Raises StartError with a sentence for each fault."""
-        faults = [*_name_faults(self.id), *_folder_faults(self.data)]
+        faults = [*_name_faults(self.id), *_folder_faults(self.data), *_group_faults(self.id, self.group)]
         for option, address in (("--listen", self.listen), ("--publish", self.publish)):
-            faults += _address_faults(option, address) + _everywhere_faults(option, address)
+            faults += _address_faults(option, address)
+            faults += [] if self.group else _everywhere_faults(option, address)
         if self.listen == self.publish:
             faults.append(f"--listen and --publish are both {self.listen}: they need a port each")
         _raise(faults + _choice_faults(self.engine, self.flush))
+
+
+def group_of(text: str) -> tuple[CoordinatorInfo, ...]:
+    """The coordinators in `NAME=HOST:PORT/PUBLISHPORT,...`. Raises StartError."""
+    members, faults = [], []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, where = part.partition("=")
+        address, _, port = where.partition("/")
+        publish = f"{address.rpartition(':')[0]}:{port}"
+        wrong = _address_faults("--group", address) + _address_faults("--group", publish) if where else [""]
+        if wrong or not _NAME.fullmatch(name):
+            faults.append(f"{part!r} is not NAME=HOST:PORT/PUBLISHPORT")
+        members.append(CoordinatorInfo(NodeId(name), address, publish))
+    _raise(faults)
+    return tuple(members)
+
+
+def _group_faults(own: str, group: tuple[CoordinatorInfo, ...]) -> list[str]:
+    if not group:
+        return []
+    faults = []
+    names = [info.name for info in group]
+    if own not in names:
+        faults.append(f"--group names {', '.join(names)}, and not this coordinator, {own}")
+    if len(set(names)) < len(names) or len({info.address for info in group}) < len(names):
+        faults.append("--group names a coordinator twice")
+    if len(names) > GROUP_MAX:
+        faults.append(f"--group names {len(names)} coordinators: {GROUP_MAX} at most")
+    return faults + [fault for info in group for fault in _everywhere_faults("--group", info.address)]
 
 
 def _raise(faults: list[str]) -> None:

@@ -18,7 +18,8 @@ from zlib import crc32
 
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.mapstate import ShardMap
-from zkv.core.node.host import Hosted
+from zkv.core.node.host import Host, Hosted
+from zkv.core.node.residents import M
 from zkv.core.raft.membership import decode_membership
 from zkv.core.raft.messages import Entry, EntryKind, Member, Membership
 from zkv.core.raft.ready import EntryId
@@ -27,12 +28,15 @@ from zkv.core.shard.machine import ShardMachine
 from zkv.core.shard.rows import numbered_range
 from zkv.ids import ReplicaId, ShardId
 from zkv.sim.client import SimClient
+from zkv.sim.coordinators import SimCoordinator
 from zkv.sim.disk import Folder
 from zkv.sim.map_checker import MapChecker
 from zkv.sim.once import AppliedOnce
 from zkv.sim.processes import SimNode
 from zkv.sim.removal_checker import RemovalChecker
 from zkv.sim.world import Violation, World
+
+Server = SimNode | SimCoordinator
 
 _LOOK_BACK = 200  # committed entries that a new leader is asked for
 
@@ -70,7 +74,7 @@ class Checkers:
         """`state`: the coordinator's."""
         self.leaders_elected = 0
         self._world = world
-        self._nodes: dict[str, SimNode] = {}
+        self._nodes: dict[str, Server] = {}
         self._groups: dict[ShardId, _Group] = {}
         self._seen: dict[tuple[str, int], dict[ReplicaId, _Seen]] = {}
         self._looked: dict[tuple[str, int], int] = {}  # the turn of the host up to which all was looked at
@@ -83,12 +87,27 @@ class Checkers:
         self._nodes[node.name] = node
         node.watch = lambda: self.after_turn(node)
 
-    def after_turn(self, process: SimNode) -> None:
+    def add_coordinator(self, coordinator: SimCoordinator) -> None:
+        """One more coordinator is to be looked at."""
+        self._nodes[coordinator.name] = coordinator
+        coordinator.watch = lambda: self.after_coordinator_turn(coordinator)
+        coordinator.published = lambda term: self.maps.published(coordinator.name, term)
+
+    def after_turn(self, node: SimNode) -> None:
         """Look at a node that has just ended a turn."""
+        self._look_at_replicas(node, node.host)
+        self.maps.follower((node.name, node.starts), node.node.follower.map)
+
+    def after_coordinator_turn(self, coordinator: SimCoordinator) -> None:
+        """Look at a coordinator that has just ended a turn."""
+        self._look_at_replicas(coordinator, coordinator.host)
+        self.maps.coordinator(coordinator.name, coordinator.core.state.map)
+
+    def _look_at_replicas(self, process: Server, host: Host[M]) -> None:
         life = (process.name, process.starts)
         lives = self._seen.setdefault(life, {})
-        since, self._looked[life] = self._looked.get(life, 0), process.node.host.turns
-        for hosted in process.node.host.hosted.values():
+        since, self._looked[life] = self._looked.get(life, 0), host.turns
+        for hosted in host.hosted.values():
             if hosted.turn < since:
                 continue  # nothing has touched it
             replica = hosted.replica
@@ -102,13 +121,12 @@ class Checkers:
                 seen.voters = replica.membership.voters
             if replica.role is Role.LEADER:
                 self._check_lease(process, hosted)
-        self.maps.follower(life, process.node.follower.map)
 
     def after_client_turn(self, client: SimClient) -> None:
         """Look at a client that has just ended a turn."""
         self.maps.follower((client.name, 0), client.router.atlas.map)
 
-    def _look(self, process: SimNode, hosted: Hosted[ShardMachine], seen: _Seen) -> None:
+    def _look(self, process: Server, hosted: Hosted[M], seen: _Seen) -> None:
         replica = hosted.replica
         group = self._groups.setdefault(hosted.shard, _Group(len(replica.membership.voters)))
         fewest = (
@@ -137,7 +155,7 @@ class Checkers:
         if replica.membership.version:
             self._check_epoch(process, hosted, group)
 
-    def _check_lease(self, process: SimNode, hosted: Hosted[ShardMachine]) -> None:
+    def _check_lease(self, process: Server, hosted: Hosted[M]) -> None:
         """Who answers by a lease is alone in that, and not overtaken as of the turn's reading and its last request."""
         replica, group = hosted.replica, self._groups[hosted.shard]
         if (len(group.leading) == 1 and group.latest_commit <= replica.term) or not replica.holds_lease():
@@ -154,7 +172,7 @@ class Checkers:
         what = f"shard {hosted.shard}: {process.name} holds a lease of term {replica.term}, overtaken by terms {later}"
         self._check(not later, what)
 
-    def _check_entries(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group, first: int) -> None:
+    def _check_entries(self, process: Server, hosted: Hosted[M], group: _Group, first: int) -> None:
         """Log matching: by induction it is enough that an entry's content and its predecessor's term never differ."""
         replica = hosted.replica
         first = max(min(first, replica.last.index), replica.start.index)
@@ -166,7 +184,7 @@ class Checkers:
             self._check(known == content, f"{what} is {content}, elsewhere {known}")
             before = entry.term
 
-    def _check_leader(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group) -> None:
+    def _check_leader(self, process: Server, hosted: Hosted[M], group: _Group) -> None:
         replica = hosted.replica
         self.leaders_elected += 1
         self._world.tell(f"{process.name}: leads shard {hosted.shard} in term {replica.term}")
@@ -181,7 +199,7 @@ class Checkers:
             what = f"shard {hosted.shard}: {process.name} leads in term {replica.term} without entry {index}"
             self._check(has == known[0], f"{what} of term {known[0]}, committed (it has term {has})")
 
-    def _check_majority(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group, seen: _Seen) -> None:
+    def _check_majority(self, process: Server, hosted: Hosted[M], group: _Group, seen: _Seen) -> None:
         """What a leader counts as committed is on the disks of a majority of its voters.
 
         A change of voters takes effect with the turn that applies it: then either set may have committed. Or others
@@ -196,7 +214,7 @@ class Checkers:
         what = f"shard {hosted.shard}: {process.name} committed entry {index} of term {term}, which is on the disks of"
         self._check(not told, f"{what} {' or '.join(told)}")
 
-    def _find_majority(self, hosted: Hosted[ShardMachine], group: _Group, seen: _Seen) -> list[str]:
+    def _find_majority(self, hosted: Hosted[M], group: _Group, seen: _Seen) -> list[str]:
         """Note that a majority holds what it has committed. Else who does, of each set of voters that may count."""
         replica = hosted.replica
         index, term = replica.committed, replica.term_at(replica.committed)
@@ -215,7 +233,7 @@ class Checkers:
         machine = self._nodes[node].machine
         return any(_holds(folder, replica, index, term) for folder in (machine.folder, *machine.lost))
 
-    def _note_commit(self, hosted: Hosted[ShardMachine], group: _Group, before: int) -> None:
+    def _note_commit(self, hosted: Hosted[M], group: _Group, before: int) -> None:
         replica = hosted.replica
         for index in range(max(before, replica.start.index) + 1, replica.committed + 1):
             term = replica.term_at(index)
@@ -228,7 +246,7 @@ class Checkers:
             self._check(known is None or known[0] == term, f"{what}, and of term {known[0] if known else 0}")
         group.highest = max(group.highest, replica.committed)
 
-    def _check_applied(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group, before: int) -> None:
+    def _check_applied(self, process: Server, hosted: Hosted[M], group: _Group, before: int) -> None:
         replica = hosted.replica
         entries: tuple[Entry, ...] = replica.suffix(before)
         for entry in entries:
@@ -247,7 +265,7 @@ class Checkers:
                 epoch = group.epochs.setdefault(members.version, (entry.index, members))
                 self._check(epoch == (entry.index, members), f"{what}: epoch {members.version} again, after {epoch}")
 
-    def _check_epoch(self, process: SimNode, hosted: Hosted[ShardMachine], group: _Group) -> None:
+    def _check_epoch(self, process: Server, hosted: Hosted[M], group: _Group) -> None:
         """A version of the members, or of the range, means the same to everybody."""
         members, machine = hosted.replica.membership, hosted.machine
         known = group.epochs.get(members.version)
@@ -263,9 +281,9 @@ class Checkers:
             raise Violation(what)
 
 
-def _holds_lease_now(process: SimNode, replica: Replica) -> bool:
+def _holds_lease_now(process: Server, replica: Replica) -> bool:
     """Whether it would answer by its lease at this moment."""
-    now_ms = process.node.host.clock.foresee(process.clock.now_ms())
+    now_ms = process.host.clock.foresee(process.clock.now_ms())
     return now_ms is not None and replica.holds_lease_at(now_ms)
 
 

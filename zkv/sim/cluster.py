@@ -1,10 +1,11 @@
-"""A simulated cluster: one coordinator, nodes, and whoever else is connected to the network."""
+"""A simulated cluster: one coordinator or a group, nodes, and whoever else is connected to the network."""
 
 from zkv.core.raft.ready import Timing
 from zkv.core.shard.descriptor import ShardState
+from zkv.sim.coordinators import SimCoordinator
 from zkv.sim.disk import DiskSpeed, Folder
 from zkv.sim.network import CALM, Network
-from zkv.sim.processes import COORDINATOR, Machine, Process, SimCoordinator, SimNode
+from zkv.sim.processes import COORDINATOR, Machine, Process, SimNode
 from zkv.sim.world import Clock, World
 
 _OFFSET_MS = 10_000_000_000  # clocks of different machines have nothing in common
@@ -13,7 +14,9 @@ _OFFSET_MS = 10_000_000_000  # clocks of different machines have nothing in comm
 class Cluster:
     """Everything that runs, and what it runs on."""
 
-    def __init__(self, world: World, *, nodes: int, disk: DiskSpeed, drift: float, timing: Timing) -> None:
+    def __init__(
+        self, world: World, *, nodes: int, disk: DiskSpeed, drift: float, timing: Timing, coordinators: int = 1
+    ) -> None:
         self.world = world
         self.network = Network(world, CALM)
         self.clients: list[str] = []
@@ -21,7 +24,9 @@ class Cluster:
         self._drift = drift
         self._disk = disk
         self._timing = timing
-        self.coordinator = SimCoordinator(world, self.network, self.clock(COORDINATOR), self._machine(), self.audience)
+        self.coordinators: list[SimCoordinator] = []
+        for number in range(1, coordinators + 1):
+            self._add_coordinator(COORDINATOR if number == 1 else f"{COORDINATOR}{number}")
         self.nodes: list[SimNode] = []
         self.gone: list[SimNode] = []  # for good
         for _ in range(nodes):
@@ -30,13 +35,36 @@ class Cluster:
     def add_node(self) -> SimNode:
         """One more node, with an empty folder; it is not started yet."""
         name = f"node{len(self.nodes) + len(self.gone) + 1}"
-        node = SimNode(self.world, self.network, name, self.clock(name), self._machine(), zone="")
+        clock, machine = self.clock(name), self._machine()
+        node = SimNode(self.world, self.network, name, clock, machine, zone="", join=self.coordinator_names)
         self.nodes.append(node)
         return node
 
+    @property
+    def coordinator(self) -> SimCoordinator:
+        """The coordinator that leads, by its own word and the latest; where none does, the one that knows most."""
+        return max(self.coordinators, key=lambda one: (one.leads, one.known, one.alive))
+
+    def coordinator_names(self) -> list[str]:
+        """All coordinators, as an operator would name them to a process that starts."""
+        return [coordinator.name for coordinator in self.coordinators]
+
+    def _add_coordinator(self, name: str) -> None:
+        one = SimCoordinator(
+            self.world,
+            self.network,
+            name,
+            self.clock(name),
+            self._machine(),
+            given=self.coordinator_names,
+            audience=self.audience,
+        )
+        self.coordinators.append(one)
+
     def start(self) -> None:
         """Start every process."""
-        self.coordinator.start()
+        for coordinator in self.coordinators:
+            coordinator.start()
         for node in self.nodes:
             node.start()
 
@@ -50,21 +78,25 @@ class Cluster:
         """The nodes that run; some of them may be paused."""
         return [node for node in self.nodes if node.alive]
 
+    def servers(self) -> list[SimNode | SimCoordinator]:
+        """Everybody who has a disk."""
+        return [*self.nodes, *self.coordinators]
+
     def names(self) -> list[str]:
         """Every end of the network."""
-        return [COORDINATOR, *(node.name for node in self.nodes), *self.clients]
+        return [*self.coordinator_names(), *self.audience()]
 
     def audience(self) -> list[str]:
         """Who is subscribed to the broadcast."""
-        return self.names()[1:]
+        return [*(node.name for node in self.nodes), *self.clients]
 
     def is_client(self, name: str) -> bool:
         """Whether that end is a client."""
         return name in self.clients
 
-    def empty_folder(self, node: SimNode) -> None:
-        """That node's disk is lost; it must be dead."""
-        node.lose_disk(self._folder())
+    def empty_folder(self, process: SimNode | SimCoordinator) -> None:
+        """That process's disk is lost; it must be dead."""
+        process.lose_disk(self._folder())
 
     def forget(self, node: SimNode) -> None:
         """That node is gone for good, its disk with it; it must be dead."""
@@ -101,6 +133,18 @@ class Cluster:
         whole = whole and all(voter.replica in hosted for info in active for voter in info.membership.voters)
         healthy = all(node.alive and not node.machine.folder.disk.failing for node in self.nodes)
         return whole and healthy and bool(members)
+
+    def may_lose_a_coordinator(self) -> bool:
+        """Whether every coordinator runs and knows of no members but these, three or more, on the folders they have."""
+        folders = {one.name: one.machine.folder.incarnation for one in self.coordinators}
+        known = [one.core.hosted for one in self.coordinators if one.alive]
+        groups = [hosted.replica.membership for hosted in known if hosted is not None and hosted.machine is not None]
+        return len(groups) == len(self.coordinators) and all(
+            len(group.voters) >= 3
+            and not group.learners
+            and sorted((voter.node, voter.incarnation) for voter in group.voters) == sorted(folders.items())
+            for group in groups
+        )
 
     def _folder(self) -> Folder:
         incarnation = self._rng.getrandbits(62)

@@ -11,6 +11,7 @@ from random import Random
 
 from zkv import limits
 from zkv.sim.cluster import Cluster
+from zkv.sim.coordinators import SimCoordinator
 from zkv.sim.elastic import ELASTIC, Elastic, Order
 from zkv.sim.network import CALM, Cut, Link, both_ways
 from zkv.sim.ploys import Ploys
@@ -68,6 +69,7 @@ class Trouble:
             "failed flush": self._fail_flush,
             "coordinator": self._kill_coordinator,
             "coordinator disk": self._hinder_coordinator,
+            "lost coordinator": self._lose_coordinator,
             "join": self._join_node,
             "leave": self._leave,
             "creation": lambda: make_table(self._rng),
@@ -94,7 +96,7 @@ class Trouble:
         self._world.tell("faults end")
         cluster.network.weather = CALM
         cluster.network.heal()
-        for machine in (*(node.machine for node in cluster.nodes), cluster.coordinator.machine):
+        for machine in [process.machine for process in cluster.servers()]:
             machine.speed.hiccup = 0.0
             machine.speed.flush_us = min(machine.speed.flush_us, 5_000)
             folder = machine.folder
@@ -114,7 +116,7 @@ class Trouble:
         """Start what is dead, and what may still end because it was told to."""
         if bout != self._bout:
             return
-        for process in (*self._cluster.nodes, self._cluster.coordinator):
+        for process in self._cluster.servers():
             process.resume()
             if not process.alive and isinstance(process, SimNode) and process.broken:
                 self._cluster.empty_folder(process)
@@ -202,21 +204,38 @@ class Trouble:
         return f"{node.name} comes back empty {self._for_a_while(2_000, lambda: self._start(node))}"
 
     def _kill_coordinator(self) -> str:
-        coordinator = self._cluster.coordinator
+        coordinator = self._a_coordinator()
         if not coordinator.alive:
             return ""
         if self._rng.random() < 0.3:
             coordinator.pause()
-            return f"paused {self._for_a_while(3_000, coordinator.resume)}"
+            return f"{coordinator.name} paused {self._for_a_while(3_000, coordinator.resume)}"
         coordinator.kill(power=self._rng.random() < 0.5)
-        return f"killed {self._for_a_while(5_000, self._start_coordinator)}"
+        again = self._for_a_while(5_000, lambda: self._start_coordinator(coordinator))
+        return f"{coordinator.name} killed {again}"
 
-    def _start_coordinator(self) -> None:
-        coordinator = self._cluster.coordinator
+    def _lose_coordinator(self) -> str:
+        """Of a group, while all of it is well: else nobody promises that a majority keeps its disks."""
+        coordinator = self._a_coordinator()
+        if not self._cluster.may_lose_a_coordinator():
+            return ""
+        coordinator.kill()
+        self._cluster.empty_folder(coordinator)
+        again = self._for_a_while(2_000, lambda: self._start_coordinator(coordinator))
+        return f"{coordinator.name} comes back empty {again}"
+
+    def _start_coordinator(self, coordinator: SimCoordinator) -> None:
         if not coordinator.alive:
             coordinator.start()
         if not coordinator.alive:
-            self._later(_RESTART_US, self._start_coordinator)
+            self._later(_RESTART_US, lambda: self._start_coordinator(coordinator))
+
+    def _a_coordinator(self) -> SimCoordinator:
+        """Any: mostly the one that leads, where there are several."""
+        group = self._cluster.coordinators
+        if len(group) == 1:
+            return group[0]
+        return self._cluster.coordinator if self._rng.random() < 0.6 else self._rng.choice(group)
 
     def _start(self, node: SimNode) -> None:
         """What a restarter does; and its operator, who moves a folder away on which nothing starts any more."""
@@ -272,7 +291,7 @@ class Trouble:
         return f"{process.name} by {by_ms} ms"
 
     def _clocked(self) -> list[Process]:
-        return [*self._cluster.nodes, self._cluster.coordinator]
+        return [*self._cluster.nodes, *self._cluster.coordinators]
 
     # Links
 
@@ -324,7 +343,7 @@ class Trouble:
 
     def _hinder_coordinator(self) -> str:
         """Its disk is slow, or has no space: no change of the map becomes durable, and none is told."""
-        machine = self._cluster.coordinator.machine
+        machine = self._a_coordinator().machine
         disk, speed = machine.folder.disk, machine.speed
         disk.full = self._rng.random() < 0.5
         if not disk.full:

@@ -30,20 +30,27 @@ class MapChecker:
 
     def __init__(self) -> None:
         self._truth: dict[tuple[int, int], _Truth] = {}  # incarnation, version
-        self._published = (0, 0)
+        self._term = 0  # of the last that published
+        self._published: dict[str, tuple[int, int]] = {}
         self._seen: dict[_Name, tuple[int, int]] = {}
         self._orders: dict[_Name, dict[ShardId, Order]] = {}
 
-    def coordinator(self, shard_map: ShardMap) -> None:
-        """The coordinator's map, after each of its turns."""
+    def coordinator(self, name: str, shard_map: ShardMap) -> None:
+        """A coordinator's map, after each of its turns: at each version all have the same."""
         at = (shard_map.incarnation, shard_map.version)
-        if at == self._published:
+        if at == self._published.get(name, (0, 0)):
             return
-        self._published = at
+        self._published[name] = at
         _check_ranges(shard_map)
         known = self._truth.setdefault(at, _truth_of(shard_map))
         if known != _truth_of(shard_map):
-            raise Violation(f"the coordinator made two different maps of version {shard_map.version}")
+            raise Violation(f"coordinators have two different maps of version {shard_map.version}")
+
+    def published(self, name: str, term: int) -> None:
+        """A coordinator broadcasts as the leader of this term: no later one has done so before."""
+        if term < self._term:
+            raise Violation(f"{name} publishes as the leader of term {term}, after one of term {self._term} has")
+        self._term = term
 
     def follower(self, name: _Name, shard_map: ShardMap | None) -> None:
         """The map of a node or a client, after each of its turns."""

@@ -6,6 +6,7 @@ applied operation is its result, with a version that no other operation gets. So
 """
 
 from zkv.core.node.host import Hosted
+from zkv.core.node.residents import M
 from zkv.core.raft.messages import Entry, EntryKind
 from zkv.core.shard.commands import Result
 from zkv.core.shard.machine import ShardMachine
@@ -20,10 +21,10 @@ class AppliedOnce:
     def __init__(self) -> None:
         self._results: dict[tuple[bytes, int], tuple[ShardId, Result]] = {}
 
-    def look(self, name: str, hosted: Hosted[ShardMachine], entry: Entry) -> None:
+    def look(self, name: str, hosted: Hosted[M], entry: Entry) -> None:
         """A replica on node `name` has just applied the entry. Raises Violation."""
         machine = hosted.machine
-        if machine is None or entry.kind != EntryKind.BATCH:
+        if not isinstance(machine, ShardMachine) or entry.kind != EntryKind.BATCH:
             return
         for group in decode_batch(entry.payload):
             for sequence in range(group.first, group.first + len(group.operations)):

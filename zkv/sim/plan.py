@@ -20,6 +20,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     skip: tuple[str, ...] = ()  # single strikes: "kill 3" is the third of its kind
     without_clients: tuple[int, ...] = ()  # by number, from 1
     operations: int = 0  # of each client at most; 0: as many as fit
+    coordinators: int = 1
     elastic: bool = False  # nodes come, go and are moved from, beside all else (zkv.sim.elastic)
 
 

@@ -1,4 +1,4 @@
-"""Processes of a simulated cluster: the turn of `server/node.py` and `server/coordinator.py` around the same cores.
+"""Processes of a simulated cluster: the turn of `server/node.py` (`coordinators` has the other) around the same cores.
 
 Everything a process hears goes through its inbox and the real codec; everything that it does takes time. It can be
 killed, paused (the inbox fills meanwhile), stopped cleanly, and started again on the same folder or an empty one.
@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from zkv.core.cluster import versions
+from zkv.core.cluster.choice import Choice
 from zkv.core.cluster.frames import Forward, Forwarded, PeerMessage, Peers
-from zkv.core.cluster.shardmap import Tuning
-from zkv.core.node.coordination import Coordination, CoordinatorTurn, member_of
-from zkv.core.node.host import Address, LostState
+from zkv.core.cluster.group import NotLeading
+from zkv.core.node.host import Address, Host, LostState
 from zkv.core.node.node import Node, Turn
 from zkv.core.node.registration import Identity
 from zkv.core.raft.ready import Timing
+from zkv.core.shard.machine import ShardMachine
 from zkv.ids import NodeId
 from zkv.sim.disk import DiskSpeed, Folder, Store
 from zkv.sim.network import Arrival, Network
@@ -23,7 +24,7 @@ from zkv.sim.world import Clock, Violation, World
 from zkv.storage.faults import Damaged, DiskFull, FlushFailed
 from zkv.wire import codec
 
-ROUTER, BULK, REPLIES, BROADCAST = "router", "bulk", "replies", "broadcast"
+ROUTER, BULK, REPLIES, BROADCAST, WORDS = "router", "bulk", "replies", "broadcast", "words"
 CLOCK_AFTER_DRAIN = True  # as in every shell (rule 8)
 _HAND_OVER_MS = 3_000
 _STOPPING_MS = 20
@@ -167,15 +168,27 @@ class Machine:
 
 
 class SimNode(Process):
-    """A node. `join` is the coordinator that it speaks to."""
+    """A node. `join`: the coordinators that it is told of at its start."""
 
     node: Node
     store: Store
+    choice: Choice
 
-    def __init__(self, world: World, network: Network, name: str, clock: Clock, machine: Machine, *, zone: str) -> None:
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        name: str,
+        clock: Clock,
+        machine: Machine,
+        *,
+        zone: str,
+        join: Callable[[], list[str]],
+    ) -> None:
         super().__init__(world, network, name, clock)
         self.machine = machine
         self.zone = zone
+        self._join = join
         self.address = f"{name}:0"
         self._stopping_ms: int | None = None
 
@@ -200,6 +213,7 @@ class SimNode(Process):
             self._refuse(str(error), broken=True)
             return
         self._stopping_ms = None
+        self.choice = Choice(self._join())
         self.began()
 
     def kill(self, *, power: bool = False) -> None:
@@ -207,6 +221,11 @@ class SimNode(Process):
         if self.alive:
             self.store.crash(power=power)
             self.ended()
+
+    @property
+    def host(self) -> Host[ShardMachine]:
+        """Its replicas."""
+        return self.node.host
 
     @property
     def broken(self) -> bool:
@@ -266,7 +285,7 @@ class SimNode(Process):
     def _take(self, arrival: Arrival) -> None:
         match arrival.lane:
             case "replies":
-                self.node.from_coordinator(codec.decode_from_coordinator(arrival.body))
+                self._heed(arrival.sender.decode(), arrival.body)
             case "broadcast":
                 self.node.broadcast(codec.decode_broadcast(arrival.body))
             case _:
@@ -275,6 +294,14 @@ class SimNode(Process):
                     self.node.from_peer(message)
                 else:
                     self.node.from_client(arrival.sender, message)
+
+    def _heed(self, coordinator: str, body: bytes) -> None:
+        message = codec.decode_from_coordinator(body)
+        self.choice.answered(coordinator)
+        if isinstance(message, NotLeading):
+            self.choice.redirected(coordinator, message.leader)
+        else:
+            self.node.from_coordinator(message)
 
     def _do(self, turn: Turn, now_ms: int) -> None:
         effects = turn.effects
@@ -291,8 +318,11 @@ class SimNode(Process):
             self.node.host.engine_flushed()
             self.wake()
         me = f"{self.name}#{self.starts}".encode()
+        if self.node.follower.map is not None:
+            self.choice.learn(self.node.follower.map.coordinators)
         for message in turn.coordinator:
-            self.network.send(self.name, COORDINATOR, Arrival(ROUTER, me, codec.encode(message)))
+            asked = self.choice.ask(now_ms)
+            self.network.send(self.name, asked, Arrival(ROUTER, me, codec.encode(message)))
         for event in turn.events:
             self.world.tell(f"{self.name}: {event}")
         assert not turn.stop, f"{self.name} was refused: {turn.stop}"
@@ -312,82 +342,6 @@ class SimNode(Process):
             )
             requests = any(isinstance(message, Forward | Forwarded) for message in messages)
             self.network.send(self.name, node, Arrival(lane, b"", codec.encode(frame)), doubled=not requests)
-
-
-class SimCoordinator(Process):
-    """The coordinator. Everybody is subscribed to its broadcast: `audience` says who."""
-
-    core: Coordination
-    store: Store
-
-    def __init__(
-        self, world: World, network: Network, clock: Clock, machine: Machine, audience: Callable[[], list[str]]
-    ) -> None:
-        super().__init__(world, network, COORDINATOR, clock)
-        self.machine = machine
-        self.tuning = Tuning(balance=False)  # of a new cluster: joins as such move nothing, unless a run wants it
-        self._audience = audience
-
-    def start(self) -> None:
-        """Begin on what the folder holds."""
-        folder = self.machine.folder
-        rng = self.world.rng(f"core {self.name} {self.starts}")
-        try:
-            self.store = open_store(self, self.machine, rng_of(rng), self._disk_failed)
-        except DiskFull as error:
-            self.world.tell(f"{self.name}: does not run: {error}")
-            return
-        self.core = Coordination(
-            member_of(self.name, folder.incarnation),
-            self.store.engine,
-            rng,
-            self.machine.timing,
-            coordinators=(self.name,),
-            publishers=(self.name,),
-        )
-        self.core.logic.first_tuning = self.tuning
-        self.core.load(self.store.recovered, self.clock.now_ms())
-        self.began()
-        self.core.logic.subscribed()
-
-    def kill(self, *, power: bool = False) -> None:
-        """kill -9, or with `power` its machine loses power."""
-        if self.alive:
-            self.store.crash(power=power)
-            self.ended()
-
-    def _disk_failed(self) -> None:
-        raise Violation("nothing harms the coordinator's disk, and a flush failed")
-
-    def turn(self, arrivals: list[Arrival], now_ms: int) -> None:
-        """As in `server/coordinator.py`."""
-        self.core.tick(now_ms)
-        if self.store.flushed():
-            self.core.host.persisted()
-        for arrival in arrivals:
-            message = codec.decode_to_coordinator(arrival.body)
-            assert not isinstance(message, Peers)
-            self.core.logic.receive(arrival.sender, message)
-        self._do(self.core.turn(), now_ms)
-        self.store.tend(self.core.host, now_ms)
-
-    def next_ms(self) -> int:
-        """As the core says."""
-        return min(self.core.next_ms(), self.store.next_ms())
-
-    def _do(self, turn: CoordinatorTurn, now_ms: int) -> None:
-        self.store.write(turn.effects, now_ms)
-        self.store.apply(turn.effects)
-        if turn.effects.flush_engine:
-            self.core.host.engine_flushed()
-            self.wake()
-        for peer, message in turn.answers:
-            target = peer.decode().partition("#")[0]
-            self.network.send(self.name, target, Arrival(REPLIES, self.name.encode(), codec.encode(message)))
-        for news in turn.broadcasts:
-            body = codec.encode(news)
-            for target in self._audience():
-                self.network.send(self.name, target, Arrival(BROADCAST, b"", body))
 
 
 def open_store(process: Process, machine: Machine, rng: random.Random, failed: Callable[[], None]) -> Store:

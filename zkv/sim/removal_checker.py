@@ -5,15 +5,16 @@ has on its disk all but one append's worth of what came before it. Removals of r
 given up, are another matter: waiting for all the others would only keep the group short for longer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from zkv import limits
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.node.host import Hosted
+from zkv.core.node.residents import M
 from zkv.core.raft.log import ENTRY_OVERHEAD_BYTES
 from zkv.core.raft.messages import Entry, Member, Membership
-from zkv.core.shard.machine import ShardMachine
 from zkv.ids import ShardId
+from zkv.sim.coordinators import SimCoordinator
 from zkv.sim.processes import SimNode
 from zkv.sim.world import Violation
 
@@ -21,11 +22,11 @@ from zkv.sim.world import Violation
 class RemovalChecker:
     """Asked at each change of members. `state`: the coordinator's, whose plans say why a replica goes."""
 
-    def __init__(self, state: Callable[[], CoordinatorState], nodes: dict[str, SimNode]) -> None:
+    def __init__(self, state: Callable[[], CoordinatorState], nodes: Mapping[str, SimNode | SimCoordinator]) -> None:
         self._state = state
         self._nodes = nodes
 
-    def look(self, hosted: Hosted[ShardMachine], before: Membership, after: Membership, entry: Entry) -> None:
+    def look(self, hosted: Hosted[M], before: Membership, after: Membership, entry: Entry) -> None:
         """The leader has applied `entry`, which makes `after` of `before`."""
         gone = [voter for voter in before.voters if voter not in after.voters]
         if not gone or not self._is_of_use(hosted.shard, gone[0]):
@@ -42,7 +43,7 @@ class RemovalChecker:
         plans = [plan for plan in self._state().operators.values() if plan.shard == shard and member in plan.lost]
         return bool(plans) and not any(plan.cause.heals and not plan.undone for plan in plans)
 
-    def _is_in_sync(self, hosted: Hosted[ShardMachine], voter: Member, index: int) -> bool:
+    def _is_in_sync(self, hosted: Hosted[M], voter: Member, index: int) -> bool:
         machine = self._nodes[voter.node].machine
         reach = 0
         for folder in (machine.folder, *machine.lost):

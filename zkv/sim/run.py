@@ -18,8 +18,9 @@ from zkv.sim.client import SimClient
 from zkv.sim.cluster import Cluster
 from zkv.sim.elastic import tuning_of, with_elastic
 from zkv.sim.faults import JUMP_MS_MAX, Trouble
+from zkv.sim.group import not_whole, with_group
 from zkv.sim.plan import Plan
-from zkv.sim.processes import COORDINATOR, Process, SimNode
+from zkv.sim.processes import Process, SimNode
 from zkv.sim.report import Report
 from zkv.sim.settled import not_settled
 from zkv.sim.swarm import draw, squeezed
@@ -52,14 +53,23 @@ class Run:
         self.world = World(seed, story=story)
         self._plan = plan
         swarm = draw(self.world.rng, plan.without)
+        swarm = with_group(self.world.rng, swarm, plan.without) if plan.coordinators > 1 else swarm
         self.swarm = swarm = with_elastic(self.world.rng, swarm, plan.without) if plan.elastic else swarm
-        self.cluster = Cluster(self.world, nodes=_NODES, disk=swarm.disk, drift=swarm.drift, timing=swarm.timing)
-        coordinator = self.cluster.coordinator
-        if plan.elastic:
-            coordinator.tuning = tuning_of(self.world.rng("tuning"))
-        self._processes: dict[str, Process] = {COORDINATOR: coordinator}
-        self.checkers = Checkers(self.world, lambda: coordinator.core.state)
-        coordinator.watch = lambda: self.checkers.maps.coordinator(coordinator.core.state.map)
+        self.cluster = Cluster(
+            self.world,
+            nodes=_NODES,
+            disk=swarm.disk,
+            drift=swarm.drift,
+            timing=swarm.timing,
+            coordinators=plan.coordinators,
+        )
+        self._processes: dict[str, Process] = {}
+        self.checkers = Checkers(self.world, lambda: self.cluster.coordinator.core.state)
+        for coordinator in self.cluster.coordinators:
+            if plan.elastic:
+                coordinator.tuning = tuning_of(self.world.rng("tuning"))
+            self._processes[coordinator.name] = coordinator
+            self.checkers.add_coordinator(coordinator)
         for node in self.cluster.nodes:
             self._know(node)
         self.recorder = Recorder()
@@ -154,8 +164,9 @@ class Run:
                 continue
             name = f"client{number}"
             rng = self.world.rng(f"client {name}")
-            known = rng.choice([(COORDINATOR,), tuple(nodes), (rng.choice(nodes),), (COORDINATOR, *nodes)])
-            direct = known == (COORDINATOR,) or rng.random() < 0.7
+            group = tuple(self.cluster.coordinator_names())
+            known = rng.choice([group, tuple(nodes), (rng.choice(nodes),), (*group, *nodes)])
+            direct = known == group or rng.random() < 0.7
             self.cluster.clients.append(name)
             client = SimClient(
                 self.world,
@@ -238,7 +249,7 @@ class Run:
     def _calm(self) -> bool:
         if any(client.awaited for client in self.clients) or not self._led() or self._not_replaced():
             return False
-        if self._plan.elastic and self._not_settled():
+        if not_whole(self.cluster) or (self._plan.elastic and self._not_settled()):
             return False
         return not self._wrong_maps() and not disagreements(self.cluster.nodes)
 
@@ -271,6 +282,7 @@ class Run:
         if not self._led():
             self.report.fail(f"{within}, not every shard has a leader")
         changes = self._not_settled() if self._plan.elastic else []
+        changes += not_whole(self.cluster)
         for what in [*changes, *self._not_replaced(), *self._wrong_maps(), *disagreements(self.cluster.nodes)]:
             self.report.fail(f"{within}, {what}")
 

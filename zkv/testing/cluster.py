@@ -50,7 +50,9 @@ class Place:
 
 
 class Cluster:
-    """One coordinator and `nodes` nodes on free ports of 127.0.0.1; it serves when the constructor returns.
+    """`coordinators` and `nodes` on free ports of 127.0.0.1; it serves when the constructor returns.
+
+    The coordinators are called "coordinator", "coordinator2" and so on, the nodes "node1", "node2" and so on.
 
     `data` is the folder of all their folders and logs; None: a temporary one that goes with `stop`. `options`: further
     words for each node's command line, by its name; `places`: where a process lives that lives elsewhere, by its name,
@@ -62,19 +64,23 @@ class Cluster:
         nodes: int = 3,
         data: str | Path | None = None,
         *,
+        coordinators: int = 1,
         options: Mapping[str, list[str]] | None = None,
         places: Mapping[str, Place] | None = None,
     ) -> None:
         self._temporary = data is None
         self.data = Path(tempfile.mkdtemp(prefix="zkv-cluster-") if data is None else data).absolute()
         self.data.mkdir(parents=True, exist_ok=True)
-        self.names = [COORDINATOR, *(f"node{number}" for number in range(1, nodes + 1))]
+        self.coordinators = [COORDINATOR, *(f"{COORDINATOR}{number}" for number in range(2, coordinators + 1))]
+        self.names = [*self.coordinators, *(f"node{number}" for number in range(1, nodes + 1))]
         self._places = dict.fromkeys(self.names, Place()) | dict(places or {})
-        told = [self._places[COORDINATOR].publish, *(self._places[name].listen for name in self.names)]
+        told = [self._places[name].publish for name in self.coordinators]
+        told += [self._places[name].listen for name in self.names]
         self._claimed = ClaimedPorts(told.count(""))
         free = iter(self._claimed.ports)
-        self._publish, *addresses = [address or f"127.0.0.1:{next(free)}" for address in told]
-        self._address = dict(zip(self.names, addresses, strict=True))
+        addresses = [address or f"127.0.0.1:{next(free)}" for address in told]
+        self._publish = dict(zip(self.coordinators, addresses, strict=False))
+        self._address = dict(zip(self.names, addresses[len(self.coordinators) :], strict=True))
         self._options = options or {}
         self._added: list[ClaimedPorts] = []  # of nodes that were added later
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -93,13 +99,13 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        """HOST:PORT of the coordinator."""
+        """HOST:PORT of the first coordinator."""
         return self._address[COORDINATOR]
 
     @property
     def publish_address(self) -> str:
-        """HOST:PORT of the coordinator's broadcast."""
-        return self._publish
+        """HOST:PORT of the first coordinator's broadcast."""
+        return self._publish[COORDINATOR]
 
     def address_of(self, name: str) -> str:
         """HOST:PORT of one process."""
@@ -282,13 +288,21 @@ class Cluster:
 
     def command(self, name: str) -> list[str]:
         """The command line of that process, for whoever wants to run it otherwise."""
-        role = COORDINATOR if name == COORDINATOR else "node"
+        role = COORDINATOR if name in self.coordinators else "node"
         place = self._places[name]
         words = [*place.within, sys.executable, "-m", "zkv.cli.main", role, "--id", name]
         words += ["--data", str(self.folder_of(name)), "--listen", self._address[name]]
-        words += ["--publish", self._publish] if role == COORDINATOR else ["--join", place.join or self.address]
+        if role == COORDINATOR:
+            words += ["--publish", self._publish[name]]
+            words += ["--group", ",".join(map(self.member, self.coordinators))] if len(self.coordinators) > 1 else []
+        else:
+            words += ["--join", place.join or ",".join(self._address[one] for one in self.coordinators)]
         words += ["--advertise", place.advertise] if place.advertise else []
         return words + self._options.get(name, [])
+
+    def member(self, name: str) -> str:
+        """A coordinator as `--group` and `zkv coordinators add` name it."""
+        return f"{name}={self._address[name]}/{self._publish[name].rpartition(':')[2]}"
 
     def _log_file(self, name: str) -> Path:
         return self.data / f"{name}.log"
@@ -333,7 +347,7 @@ class Cluster:
 
     def _leaders(self, client: zkv.Client, shard: int) -> list[str]:
         """Running nodes that say they lead the shard, the one of the highest term first."""
-        awake = {name for name in self.running() if name != COORDINATOR and name not in self._paused}
+        awake = {name for name in self.running() if name not in self.coordinators and name not in self._paused}
         led: list[tuple[int, str]] = []
         for name, figures in client.status().items():
             shards = figures.get("shards") if figures is not None and name in awake else None

@@ -9,6 +9,7 @@ import msgspec
 
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.frames import Answers, Peers, Requests
+from zkv.core.cluster.group import ChangeCoordinators, Found, Leave, Meet, NotLeading, Whereabouts
 from zkv.core.cluster.shardmap import Beacon, MapDelta
 from zkv.errors import BadFrame
 from zkv.wire.introductions import introduction
@@ -16,11 +17,13 @@ from zkv.wire.introductions import introduction
 ClientFrame = Requests | m.Hello | m.MapRequest | m.StatusRequest
 ToNode = ClientFrame | Peers
 TableFrame = m.CreateTable | m.DropTable | m.SplitTable
-AdminFrame = TableFrame | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest
-ToCoordinator = m.Hello | m.MapRequest | m.StatusRequest | AdminFrame | m.Register | m.Alive | m.Dropped | Peers
-FromCoordinator = m.Registered | m.RegisterRefused | m.Heard | m.MapAnswer | m.Order
-ToClient = Answers | m.Welcome | m.MapAnswer | m.AdminDone | m.AdminRefused | m.StatusAnswer | m.PlanAnswer
-Broadcast = MapDelta | Beacon
+AdminFrame = TableFrame | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest | ChangeCoordinators
+NodeFrame = m.Register | m.Alive | m.Dropped
+GroupFrame = Peers | Meet | Found | Leave
+ToCoordinator = m.Hello | m.MapRequest | m.StatusRequest | AdminFrame | NodeFrame | GroupFrame
+FromCoordinator = m.Registered | m.RegisterRefused | m.Heard | m.MapAnswer | m.Order | NotLeading
+ToClient = Answers | m.Welcome | m.MapAnswer | m.AdminDone | m.AdminRefused | m.StatusAnswer | m.PlanAnswer | NotLeading
+Broadcast = MapDelta | Beacon | Whereabouts
 
 _encoder = msgspec.msgpack.Encoder()
 _to_node: msgspec.msgpack.Decoder[ToNode] = msgspec.msgpack.Decoder(ToNode)
@@ -49,7 +52,7 @@ def decode_to_coordinator(frame: bytes) -> ToCoordinator:
         return _to_coordinator.decode(frame)
     except (ValueError, RecursionError) as error:
         stranger = introduction(frame)
-        if isinstance(stranger, m.Hello | m.Register | Peers):
+        if isinstance(stranger, m.Hello | m.Register | Peers | Meet):
             return stranger
         raise BadFrame(str(error)) from error
 

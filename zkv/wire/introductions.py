@@ -8,8 +8,9 @@ import msgspec
 
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.frames import Peers
+from zkv.core.cluster.group import CoordinatorInfo, Meet
 from zkv.core.cluster.versions import works_with
-from zkv.ids import NodeId
+from zkv.ids import NodeId, ReplicaId
 
 
 class _Hello(msgspec.Struct, frozen=True, array_like=True, tag=40):
@@ -46,10 +47,16 @@ class _Peers(msgspec.Struct, frozen=True, array_like=True, tag=3):
     protocol: int
 
 
-Introduction = m.Hello | m.Welcome | m.Register | Peers
+class _Meet(msgspec.Struct, frozen=True, array_like=True, tag=80):
+    name: str
+    incarnation: int
+    protocol: int
 
-_decoder: msgspec.msgpack.Decoder[_Hello | _Welcome | _Register | _Peers] = msgspec.msgpack.Decoder(
-    _Hello | _Welcome | _Register | _Peers
+
+Introduction = m.Hello | m.Welcome | m.Register | Peers | Meet
+
+_decoder: msgspec.msgpack.Decoder[_Hello | _Welcome | _Register | _Peers | _Meet] = msgspec.msgpack.Decoder(
+    _Hello | _Welcome | _Register | _Peers | _Meet
 )
 
 
@@ -71,3 +78,7 @@ def introduction(frame: bytes) -> Introduction | None:
             return m.Register(node, stated.incarnation, stated.cluster, "", "", 1.0, stated.protocol, ())
         case _Peers():
             return Peers(stated.cluster, NodeId(stated.sender), stated.incarnation, (), protocol=stated.protocol)
+        case _Meet():
+            name = NodeId(stated.name)
+            nowhere = CoordinatorInfo(name, "", "")
+            return Meet(name, stated.incarnation, stated.protocol, nowhere, ReplicaId(0), ())

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from random import Random
 
 from tests.core.routing.fake_shards import COORDINATOR, FakeShards
+from zkv.core.cluster import messages as m
 from zkv.core.cluster.frames import Requests
+from zkv.core.cluster.group import NotLeading
 from zkv.core.cluster.shardmap import Beacon, MapDelta, Partitioner
 from zkv.core.message import Message
 from zkv.core.routing.operations import Request
@@ -49,6 +51,7 @@ class FakeCluster(FakeShards):
         super().__init__(shards=shards, partitioner=partitioner, splits=splits, addresses=addresses)
         self.now_ms = 1_000_000
         self.broadcasting = True
+        self.followers: dict[str, str] = {}  # further coordinators, which do not lead, and who does by their word
         self.sent: list[tuple[str, Message]] = []  # by the client, as decoded by the receiver
         self._arrivals: list[tuple[int, int, Callable[[], None]]] = []
         self._number = 0
@@ -133,7 +136,7 @@ class FakeCluster(FakeShards):
                 self.router.peers.renew.discard(address)
                 self._linked.discard(address)
                 self.router.disconnected(address, self.now_ms)
-            if address not in self._linked and address not in self.dead and self.exists(address):
+            if address not in self._linked and address not in self.dead and self._is_there(address):
                 self._linked.add(address)
                 self.router.connected(address, self.now_ms)
 
@@ -142,7 +145,8 @@ class FakeCluster(FakeShards):
             self.router.returned(address, message, self.now_ms)
             return
         body = codec.encode(message)
-        frame = codec.decode_to_coordinator(body) if address == COORDINATOR else codec.decode_to_node(body)
+        coordinator = address == COORDINATOR or address in self.followers
+        frame = codec.decode_to_coordinator(body) if coordinator else codec.decode_to_node(body)
         self.sent.append((address, frame))
         if address not in self.deaf:
             self._later(lambda: self._receive(address, frame))
@@ -150,9 +154,19 @@ class FakeCluster(FakeShards):
     def _receive(self, address: str, frame: Message) -> None:
         if address in self.dead:
             return
-        answer = self.answer_to(address, frame)
+        leader = self.followers.get(address)
+        answer = self.answer_to(address, frame) if leader is None else self._send_on(address, frame, leader)
         if answer is not None:
             self.answer(address, answer)
+
+    def _send_on(self, address: str, frame: Message, leader: str) -> Message:
+        if isinstance(frame, m.Hello):
+            return m.Welcome(frame.id, 1, 77, address, "coordinator", self.version)
+        assert isinstance(frame, m.MapRequest | m.CreateTable)
+        return NotLeading(frame.id, leader)
+
+    def _is_there(self, address: str) -> bool:
+        return address in self.followers or self.exists(address)
 
     def answer(self, address: str, message: Message, *, after_ms: int = LATENCY_MS) -> None:
         """Something on its way to the client."""

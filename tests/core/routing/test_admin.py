@@ -3,6 +3,7 @@
 import pytest
 
 from tests.core.routing.fake_cluster import FakeCluster
+from tests.core.routing.fake_shards import COORDINATOR
 from zkv import errors
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.shardmap import MapSnapshot
@@ -49,6 +50,26 @@ def test_a_creation_whose_answer_is_lost_is_repeated_and_recognised(cluster: Fak
     assert cluster.result(admin.create_table("new", 5)) is None
     assert cluster.count(m.CreateTable) == 3
     assert list(cluster.tables) == ["default", "new"]
+
+
+def test_who_knows_only_a_coordinator_that_does_not_lead_is_sent_on_to_the_one_that_does() -> None:
+    cluster = FakeCluster(given=("f:1",))
+    cluster.followers["f:1"] = COORDINATOR
+    assert cluster.result(admin.create_table("new", 5)) is None
+    assert [address for address, frame in cluster.sent if isinstance(frame, m.CreateTable)][-1] == COORDINATOR
+    assert cluster.now_ms < 1_000_500, "nobody waits for a word that was refused at once"
+
+
+def test_while_nobody_leads_the_coordinators_are_asked_in_turn_and_not_in_a_hurry() -> None:
+    cluster = FakeCluster(given=("f:1", "g:1", "n1:1"))
+    cluster.kill(COORDINATOR)
+    cluster.followers.update({"f:1": "", "g:1": ""})
+    ended = cluster.result(admin.create_table("new", 5), timeout_ms=3_000)
+    assert isinstance(ended, errors.Unavailable)
+    assert ended.effect == "none"
+    asked = [address for address, frame in cluster.sent if isinstance(frame, m.CreateTable)]
+    assert set(asked) == {"f:1", "g:1"}
+    assert len(asked) < 40
 
 
 def test_a_drop_whose_answer_is_lost_is_done_although_the_table_is_gone(cluster: FakeCluster) -> None:

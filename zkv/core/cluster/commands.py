@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from zkv.core.cluster.group import CoordinatorInfo
 from zkv.core.cluster.mapstate import ShardMap, kept
 from zkv.core.cluster.operators import ReplaceReplica
 from zkv.core.cluster.shardmap import MapDelta, MapSnapshot, NodeInfo, Partitioner, TableInfo, Tuning
@@ -16,10 +17,11 @@ from zkv.core.message import Message
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.rows import Changes, Rows, numbered_key
 from zkv.errors import BadFrame
-from zkv.ids import TableId
+from zkv.ids import NodeId, TableId
 
 _META: Final = b"cm"
 _TUNING: Final = b"cu"
+_GROUP: Final = b"cc"
 _TABLE, _NODE, _SHARD, _OPERATOR, _SETTINGS, _SPLIT = b"ct", b"cn", b"cs", b"co", b"cg", b"cp"
 _START, _END = b"c", b"d"
 
@@ -58,6 +60,7 @@ class MapCommand(Message, frozen=True, gc=False):
     forgotten: tuple[TableId, ...] = ()  # settings of tables dropped long ago
     splits: tuple[SplitPlan, ...] = ()
     parted: tuple[int, ...] = ()  # splits that are done
+    coordinators: tuple[CoordinatorInfo, ...] = ()  # all that are wanted from now on; (): as before
 
 
 class _Meta(Message, frozen=True, gc=False):
@@ -77,6 +80,7 @@ _operator = msgspec.msgpack.Decoder(ReplaceReplica)
 _settings = msgspec.msgpack.Decoder(TableSettings)
 _split = msgspec.msgpack.Decoder(SplitPlan)
 _tuning = msgspec.msgpack.Decoder(Tuning)
+_group = msgspec.msgpack.Decoder(tuple[CoordinatorInfo, ...])
 
 
 def decode_command(payload: bytes) -> MapCommand:
@@ -100,6 +104,7 @@ class CoordinatorState:
         self.operators: dict[int, ReplaceReplica] = {}
         self.settings: dict[TableId, TableSettings] = {}
         self.splits: dict[int, SplitPlan] = {}
+        self.coordinators: dict[NodeId, CoordinatorInfo] = {}  # who is to be in the group
 
     @classmethod
     def load(cls, rows: Rows) -> "CoordinatorState":
@@ -115,6 +120,8 @@ class CoordinatorState:
                     meta = _meta.decode(value)
                 case b"cu":
                     tuning = _tuning.decode(value)
+                case b"cc":
+                    state.coordinators = {info.name: info for info in _group.decode(value)}
                 case b"ct":
                     tables.append(_table.decode(value))
                 case b"cn":
@@ -135,7 +142,14 @@ class CoordinatorState:
         everything = (tuple(tables), tuple(nodes), tuple(shards), tuning)
         state.map = ShardMap(MapSnapshot(meta.incarnation, meta.version, meta.cluster, (), (), *everything))
         state.counters = meta.counters
+        state._locate()
         return state
+
+    def become(self, other: "CoordinatorState") -> None:
+        """Hold what the other holds, which is held by nobody else: a snapshot has brought it."""
+        if not other.coordinators:  # of a group whose first command is still to come
+            other.map.coordinators, other.map.publishers = self.map.coordinators, self.map.publishers
+        vars(self).update(vars(other))
 
     def follows(self, command: MapCommand) -> bool:
         """Whether the command takes effect now: it follows this version, of the same group or as the very first."""
@@ -164,7 +178,16 @@ class CoordinatorState:
             self.splits[split.id] = split
         for done in command.parted:
             self.splits.pop(done, None)
+        if command.coordinators:
+            self.coordinators = {info.name: info for info in command.coordinators}
+            self._locate()
         return True
+
+    def _locate(self) -> None:
+        """The map says where the coordinators are."""
+        if self.coordinators:
+            self.map.coordinators = tuple(info.address for info in self.coordinators.values())
+            self.map.publishers = tuple(info.publish for info in self.coordinators.values())
 
     def changes(self, command: MapCommand) -> Changes:
         """The rows that the command changes, seen from the state before it; none if it has no effect."""
@@ -189,4 +212,6 @@ class CoordinatorState:
         changes.update((numbered_key(_SETTINGS, table), None) for table in command.forgotten)
         changes.update((numbered_key(_SPLIT, split.id), encode(split)) for split in command.splits)
         changes.update((numbered_key(_SPLIT, number), None) for number in command.parted)
+        if command.coordinators:
+            changes[_GROUP] = encode(command.coordinators)
         return changes

@@ -16,12 +16,14 @@ from zkv.core.cluster.changes import ChangeRequests
 from zkv.core.cluster.commands import CoordinatorState, MapCommand, encode
 from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.figures import Figure, figures
+from zkv.core.cluster.group import ChangeCoordinators, CoordinatorInfo, NotLeading, Whereabouts
 from zkv.core.cluster.leaders import LeaderBalance
 from zkv.core.cluster.liveness import Liveness
 from zkv.core.cluster.operators import told_of_plan
 from zkv.core.cluster.orders import Orders
 from zkv.core.cluster.parting import SplitRequests, draft_news, draft_progress
 from zkv.core.cluster.registrar import Registrar, told_of
+from zkv.core.cluster.regroup import CoordinatorRequests
 from zkv.core.cluster.replacement import draft_creation
 from zkv.core.cluster.reports import Reports
 from zkv.core.cluster.shardmap import Beacon, MapDelta, NodeInfo, Partitioner, Tuning
@@ -33,7 +35,7 @@ from zkv.core.message import Message
 from zkv.core.raft.ready import Rng
 from zkv.core.shard.commands import EFFECT_NONE
 from zkv.core.shard.descriptor import ShardState
-from zkv.ids import ShardId
+from zkv.ids import NodeId, ShardId
 
 BEACON_MS: Final = 1_000
 LOOK_MS: Final = 100  # how often what waits for time is looked at
@@ -44,7 +46,8 @@ EVENTS_MAX: Final = 1_000  # lines kept until the shell takes them; the oldest g
 EARLY_MESSAGES_MAX: Final = 1_000  # kept until the first command has made the cluster's id
 
 TableRequest = m.CreateTable | m.DropTable | m.SplitTable
-AdminRequest = TableRequest | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest
+ChangeRequest = m.ChangeNode | m.CancelOperator | m.ChangeTuning | ChangeCoordinators
+AdminRequest = TableRequest | ChangeRequest | m.PlanRequest
 Request = (
     m.Hello | m.MapRequest | m.StatusRequest | AdminRequest | m.Register | m.Alive | m.Dropped
 )  # what may arrive at a coordinator, beside its group's own traffic
@@ -66,11 +69,15 @@ class Coordinator:
         coordinators: tuple[str, ...],
         publishers: tuple[str, ...],
         name: str = "coordinator",
+        given: tuple[CoordinatorInfo, ...] = (),
     ) -> None:
         state.map.coordinators = coordinators
         state.map.publishers = publishers
         self.state = state
         self.name = name
+        self.given = given  # the group as its operator told it; who is wanted in it is in `state` once that is founded
+        self.stated = {info.name: info for info in given}  # where each coordinator last said that it is
+        self.leader = ""  # the address of who leads, as far as is known; the owner keeps it up to date
         self.first_shards = 0  # of the default table; 0: as many as any hash table
         self.first_tuning = Tuning()  # of a new cluster
         self.balance = LeaderBalance()
@@ -80,6 +87,7 @@ class Coordinator:
         self.splits = SplitRequests(lambda: state.map)
         self.upkeep = Upkeep(self.liveness)
         self.changes = ChangeRequests(state, self.upkeep)
+        self.regroup = CoordinatorRequests(state)
         self.registrar = Registrar(state, self.liveness, self.reports)
         self.orders = Orders(state, self.reports, self.liveness, self.registrar.missing)
         self.received: dict[str, int] = {}
@@ -93,14 +101,29 @@ class Coordinator:
         self._look_at_ms = 0
         self._early: list[tuple[bytes, Request]] = []
         self._outbox: list[tuple[bytes, Message]] = []
-        self._broadcasts: list[MapDelta | Beacon] = []
+        self._broadcasts: list[MapDelta | Beacon | Whereabouts] = []
         self._events: list[str] = []
-        self._known_nodes = dict(state.map.nodes)
-        self._known_plans = {number: told_of_plan(plan) for number, plan in state.operators.items()}
+        self.replaced()
+
+    def replaced(self) -> None:
+        """The state is another, all at once."""
+        self._known_nodes = dict(self.state.map.nodes)
+        self._known_plans = {number: told_of_plan(plan) for number, plan in self.state.operators.items()}
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is the only coordinator."""
+        return set(self.state.coordinators or self.stated) <= {self.name}
 
     def start_leading(self) -> None:
-        """This coordinator leads its group, and its own term's first entry is applied."""
+        """This coordinator leads its group, and its own term's first entry is applied.
+
+        Of the nodes it knows nothing but the map: whoever speaks to it registers, and none counts as silent before it
+        could have been heard for the whole time that counts. Subscribers hear at once how far the map is by now.
+        """
         self._leading = True
+        if not self.alone:
+            self.subscribed()
         self._proposed = None
         self._stirred = True
         self.liveness.start()
@@ -108,10 +131,15 @@ class Coordinator:
         self.balance.disturbed(self.liveness.now_ms)
 
     def stop_leading(self) -> None:
-        """It leads no longer: what it knew of the nodes is another's to hear, and who waits is told."""
+        """It leads no longer: what it knew of the nodes is another's to hear, and who waits is told.
+
+        What it had to say and has not said is dropped: who leads now may know more.
+        """
         self._leading = False
         self._proposed = None
-        for requests in (self.tables, self.splits, self.changes):
+        self._outbox.clear()
+        self._broadcasts.clear()
+        for requests in (self.tables, self.splits, self.changes, self.regroup):
             self._outbox.extend(requests.give_up(f"coordinator {self.name} no longer leads"))
         self.liveness.start()
         self.reports.clear()
@@ -122,7 +150,7 @@ class Coordinator:
         """Take one message; `source` is the routing id that answers go to."""
         name = type(message).__name__
         self.received[name] = self.received.get(name, 0) + 1
-        if self.state.map.version == 0:
+        if self.state.map.version == 0 and (self._leading or self.alone):
             if len(self._early) < EARLY_MESSAGES_MAX:
                 self._early.append((source, message))
             return
@@ -175,7 +203,11 @@ class Coordinator:
     def subscribed(self) -> None:
         """Somebody subscribed to the broadcast: it hears at once which version there is."""
         if self.state.map.version:
-            self._broadcasts.append(Beacon(self.state.map.incarnation, self.state.map.version))
+            held = self.state.map
+            self._broadcasts.append(Beacon(held.incarnation, held.version))
+            if not self.alone:
+                told = Whereabouts(held.incarnation, held.version, held.coordinators, held.publishers)
+                self._broadcasts.append(told)
             self._beacon_at_ms = self.liveness.now_ms + BEACON_MS
 
     def outbox(self) -> list[tuple[bytes, Message]]:
@@ -185,8 +217,8 @@ class Coordinator:
         sent, self._outbox = self._outbox, []
         return sent
 
-    def broadcasts(self) -> list[MapDelta | Beacon]:
-        """Committed deltas and beacons since the last call, in order."""
+    def broadcasts(self) -> list[MapDelta | Beacon | Whereabouts]:
+        """Committed deltas and beacons since the last call, in order. Only who leads publishes them."""
         sent, self._broadcasts = self._broadcasts, []
         return sent
 
@@ -199,10 +231,13 @@ class Coordinator:
         match message:
             case m.Hello():
                 self._outbox.append((source, self._welcome(message)))
-            case m.MapRequest():
-                self._outbox.append((source, m.MapAnswer(message.id, self.state.map.snapshot())))
             case m.StatusRequest():
                 self._outbox.append((source, self._status(message)))
+            case _ if not self._leading and not self.alone:
+                number = 0 if isinstance(message, m.Register | m.Alive | m.Dropped) else message.id
+                self._outbox.append((source, NotLeading(number, self.leader)))
+            case m.MapRequest():
+                self._outbox.append((source, m.MapAnswer(message.id, self.state.map.snapshot())))
             case m.Register() | m.Alive() | m.Dropped():
                 if self._leading:
                     self._take_node(source, message)
@@ -236,6 +271,8 @@ class Coordinator:
                 answer = self.splits.take(source, message, self.liveness.now_ms)
             case m.PlanRequest():
                 answer = self.changes.plan(message, self._standing(Draft(self.state)))
+            case ChangeCoordinators():
+                answer = self.regroup.take(source, message, self.liveness.now_ms)
             case _:
                 answer = self.changes.take(source, message, self.liveness.now_ms)
         if answer is not None:
@@ -254,12 +291,16 @@ class Coordinator:
         """The very first command: the cluster's id and the incarnation of its coordinators' group."""
         incarnation, cluster = self._rng.randrange(1, 2**63), self._rng.randrange(1, 2**63)
         tuning = self.first_tuning if self.first_tuning != Tuning() else None
-        return MapCommand(MapDelta(incarnation, 1, tuning=tuning), self.state.counters, cluster=cluster)
+        delta = MapDelta(incarnation, 1, tuning=tuning)
+        return MapCommand(delta, self.state.counters, cluster=cluster, coordinators=self.given)
 
     def _draft(self) -> MapCommand | None:
         self._stirred = False
         draft = Draft(self.state)
         self.registrar.draft(draft)
+        if self._moved():
+            draft.put_coordinators(self._whereabouts().values())
+        self.regroup.draft(draft)
         draft_news(draft, self.reports.news(self.state.map))
         draft_progress(draft, self.reports.has)
         self.changes.draft(draft)
@@ -295,6 +336,14 @@ class Coordinator:
             self._first_node_ms = self.liveness.now_ms
         return len(up) >= DEFAULT_REPLICAS or self.liveness.now_ms - self._first_node_ms >= FIRST_NODES_MS
 
+    def _whereabouts(self) -> dict[NodeId, CoordinatorInfo]:
+        """The coordinators that are wanted, each where it last said that it is."""
+        wanted = self.state.coordinators or {info.name: info for info in self.given}
+        return {name: self.stated.get(name, info) for name, info in wanted.items()}
+
+    def _moved(self) -> bool:
+        return self._whereabouts() != self.state.coordinators
+
     def _is_unsettled(self) -> bool:
         """Whether something waits for time to pass: an order to be repeated, a deadline, more nodes."""
         if self.liveness.now_ms < self._look_at_ms:
@@ -305,6 +354,8 @@ class Coordinator:
         if self.state.operators or self.state.splits or self.state.counters.table == 1:
             return True
         if len(self.tables) or len(self.splits) or len(self.changes):
+            return True
+        if len(self.regroup) or self._moved():
             return True
         if any(info.state != ShardState.ACTIVE for info in self.state.map.shards.values()):
             return True
@@ -320,6 +371,7 @@ class Coordinator:
         self._outbox.extend(self.tables.answers(self.liveness.now_ms))
         self._outbox.extend(self.splits.answers(self.liveness.now_ms))
         self._outbox.extend(self.changes.answers(self.liveness.now_ms))
+        self._outbox.extend(self.regroup.answers(self.liveness.now_ms))
         self._outbox.extend(self.orders.due())
 
     def _tell_of_nodes(self, command: MapCommand) -> None:

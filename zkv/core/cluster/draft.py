@@ -1,6 +1,9 @@
 """One command in the making: changes gathered over the committed state, then encoded as the next delta."""
 
+from collections.abc import Iterable
+
 from zkv.core.cluster.commands import CoordinatorState, Counters, MapCommand, TableSettings
+from zkv.core.cluster.group import CoordinatorInfo
 from zkv.core.cluster.operators import ReplaceReplica
 from zkv.core.cluster.shardmap import MapDelta, NodeInfo, TableInfo, Tuning
 from zkv.core.cluster.splits import SplitPlan
@@ -31,6 +34,7 @@ class Draft:
         self._splits: dict[int, SplitPlan] = {}
         self._parted: list[int] = []
         self._forgotten: list[TableId] = []
+        self._coordinators: tuple[CoordinatorInfo, ...] = ()
 
     def node(self, node: NodeId) -> NodeInfo | None:
         """The node as it will be; None if it is gone."""
@@ -96,6 +100,10 @@ class Draft:
         """The cluster shall change by itself like this."""
         if tuning != self.tuning:
             self._tuning = tuning
+
+    def put_coordinators(self, wanted: Iterable[CoordinatorInfo]) -> None:
+        """These shall be the coordinators."""
+        self._coordinators = tuple(sorted(wanted, key=lambda info: info.name))
 
     def put_shard(self, info: ShardInfo) -> None:
         """The shard shall be so."""
@@ -189,6 +197,7 @@ class Draft:
             forgotten=tuple(self._forgotten),
             splits=tuple(plan for number, plan in self._splits.items() if number not in self._parted),
             parted=tuple(self._parted),
+            coordinators=self._coordinators,
         )
         empty = MapCommand(MapDelta(delta.incarnation, delta.version), counters)
         return None if command == empty else command

@@ -6,6 +6,7 @@ them is not taken: it is asked for again. The follower never asks unless somethi
 
 from typing import Final
 
+from zkv.core.cluster.group import Whereabouts
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.shardmap import Beacon, MapDelta, MapSnapshot
 
@@ -27,14 +28,18 @@ class MapFollower:
         self._incarnation: int | None = None  # of the group heard last; None: none heard yet
         self._least = 0  # a snapshot below this version would leave a hole
         self._buffer: list[MapDelta] = []
+        self._located = 0  # the version as of which it is known where the coordinators are
 
     @property
     def wants_snapshot(self) -> bool:
         """Whether a snapshot must be asked for: at the start, after a gap, and when the group is another."""
         return self._wanting
 
-    def heard(self, message: MapDelta | Beacon) -> None:
+    def heard(self, message: MapDelta | Beacon | Whereabouts) -> None:
         """Take one broadcast. Old ones change nothing; a hole makes the follower want a snapshot."""
+        if isinstance(message, Whereabouts):
+            self._locate(message)
+            return
         if message.incarnation != self._incarnation:
             self._start_over(message.incarnation, least=0)
         if isinstance(message, Beacon):
@@ -56,6 +61,13 @@ class MapFollower:
             return
         self._adopt(snapshot)
 
+    def _locate(self, message: Whereabouts) -> None:
+        """Where the coordinators are; as of no older a version of the map than was believed before."""
+        held = self.map
+        if held is not None and held.incarnation == message.incarnation and message.version >= self._located:
+            self._located = message.version
+            held.coordinators, held.publishers = message.coordinators, message.publishers
+
     def _adopt(self, snapshot: MapSnapshot) -> None:
         old, fresh = self.map, ShardMap(snapshot)
         if old is not None and old.incarnation == fresh.incarnation:
@@ -65,6 +77,7 @@ class MapFollower:
             if delta.version > fresh.version:
                 fresh.apply(delta)
         self.map = fresh
+        self._located = snapshot.version
         self._wanting, self._least = False, 0
         self._buffer.clear()
 

@@ -5,19 +5,19 @@ knows of it, for it has no state to report, and it would keep the place of the n
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Generic
 
 from zkv.core.node.host import Host, Hosted
-from zkv.core.shard.machine import ShardMachine
+from zkv.core.node.residents import M
 from zkv.ids import ReplicaId
 
 SILENT_MS: Final = 5_000  # a group without a leader elects one far sooner
 
 
-class EmptyLearners:
+class EmptyLearners(Generic[M]):
     """Since when each of a node's empty learners has heard no leader."""
 
-    def __init__(self, host: Host[ShardMachine]) -> None:
+    def __init__(self, host: Host[M]) -> None:
         self._host = host
         self._silent_since: dict[ReplicaId, int] = {}
 
@@ -32,6 +32,6 @@ class EmptyLearners:
         self._silent_since = since
         return [self._let_go(one) for one in empty if now_ms - since[one.replica.id] >= SILENT_MS]
 
-    def _let_go(self, hosted: Hosted[ShardMachine]) -> str:
+    def _let_go(self, hosted: Hosted[M]) -> str:
         self._host.forget_empty(hosted)
         return f"shard {hosted.shard}: learner {hosted.replica.id} is let go: no leader speaks to it"

@@ -16,6 +16,7 @@ from zkv.core.cluster import messages as m
 from zkv.core.cluster import versions
 from zkv.core.cluster.follower import MapFollower
 from zkv.core.cluster.frames import Answers, Dismissed, Forward, Forwarded, PeerMessage, Peers, Requests
+from zkv.core.cluster.group import Whereabouts
 from zkv.core.cluster.shardmap import Beacon, MapDelta, MapSnapshot
 from zkv.core.message import Message
 from zkv.core.node import orders
@@ -184,7 +185,7 @@ class Node:
             case _:
                 self._note(self._obey(message))
 
-    def broadcast(self, message: MapDelta | Beacon) -> None:
+    def broadcast(self, message: MapDelta | Beacon | Whereabouts) -> None:
         """One message of the coordinator's broadcast."""
         self._count(message)
         self.follower.heard(message)

@@ -7,6 +7,7 @@ import msgspec
 
 from zkv import errors, limits
 from zkv.core.cluster import messages as m
+from zkv.core.cluster.group import ChangeCoordinators, CoordinatorInfo, NotLeading
 from zkv.core.cluster.shardmap import MapSnapshot, Name, Partitioner
 from zkv.core.message import Message
 from zkv.core.raft.ready import Rng
@@ -28,6 +29,8 @@ ATTEMPT_MS: Final = 1_000  # a coordinator that has not answered for so long is 
 STATUS_MS: Final = 1_000  # who has not given its figures by then counts as silent
 CONNECTING_MS: Final = 500  # a connection that was not there by then is not waited for
 _LOOK_AGAIN_MS: Final = 20
+_HOPS_AT_ONCE: Final = 3
+_NOWHERE: Final = "nowhere:0"
 _NAME: msgspec.msgpack.Decoder[str] = msgspec.msgpack.Decoder(Name)
 _ACTIONS: Final = ("drain", "undrain", "remove", "replace", "set")
 _PARTITIONERS: Final = {"hash": Partitioner.HASH, "range": Partitioner.RANGE}
@@ -49,7 +52,8 @@ _ERRORS: Final[dict[str, type[ZkvError]]] = {
 _figures: msgspec.msgpack.Decoder[Figures] = msgspec.msgpack.Decoder(Figures)
 
 
-Order = m.CreateTable | m.DropTable | m.SplitTable | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest
+TableOrder = m.CreateTable | m.DropTable | m.SplitTable
+Order = TableOrder | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest | ChangeCoordinators
 
 
 class AdminRequest(Request[T_co]):
@@ -125,6 +129,16 @@ def cancel_operator(operator: int) -> AdminRequest[None]:
     return AdminRequest(m.CancelOperator(0, operator))
 
 
+def add_coordinator(name: str, address: str, publish: str) -> AdminRequest[None]:
+    """One coordinator more, which takes requests and broadcasts there; done when that is decided."""
+    return AdminRequest(ChangeCoordinators(0, "add", CoordinatorInfo(NodeId(name), address, publish)))
+
+
+def remove_coordinator(name: str) -> AdminRequest[None]:
+    """One coordinator less; done when that is decided."""
+    return AdminRequest(ChangeCoordinators(0, "remove", CoordinatorInfo(NodeId(name), _NOWHERE, _NOWHERE)))
+
+
 def change_tuning(
     *,
     balance: bool | None = None,
@@ -163,13 +177,27 @@ def shard_map() -> AdminRequest[MapSnapshot]:
 class _Call:
     """One admin request under way."""
 
-    __slots__ = ("detail", "doubt", "figures", "next_ms", "request", "submitted_ms", "tries", "unheard", "version")
+    __slots__ = (
+        "asked",
+        "detail",
+        "doubt",
+        "figures",
+        "hops",
+        "next_ms",
+        "request",
+        "submitted_ms",
+        "tries",
+        "unheard",
+        "version",
+    )
 
     def __init__(self, request: AdminRequest[object], now_ms: int) -> None:
         self.request = request
         self.submitted_ms = now_ms
         self.next_ms = now_ms  # when to do something next
         self.tries = 0
+        self.asked = ""  # the coordinator that the last attempt went to
+        self.hops = 0  # how often who was asked did not lead
         self.detail = ""  # what the last refusal said
         self.doubt = False  # an attempt was sent and not answered
         self.version: int | None = None  # done; the map must reach this version
@@ -244,6 +272,18 @@ class Desk:
             error.effect = "unknown" if call.doubt and effect == "none" else effect
             self._end(call, error)
 
+    def redirected(self, answer: NotLeading, now_ms: int) -> bool:
+        """A coordinator has done nothing, for it does not lead. False: no request of these was meant."""
+        call = self._asked.pop(answer.id, None)
+        if call is None:
+            return False
+        call.detail = "no coordinator leads" if not answer.leader else ""
+        # To who leads at once; where that is sent back again, or nobody leads, not in a hurry.
+        call.hops += 1
+        hurried = bool(answer.leader) and call.hops <= _HOPS_AT_ONCE
+        call.next_ms = now_ms + (0 if hurried else pause_ms(call.hops, 0, self._rng))
+        return True
+
     def planned(self, answer: m.PlanAnswer) -> None:
         """A coordinator has said what would move."""
         call = self._asked.get(answer.id)
@@ -288,17 +328,18 @@ class Desk:
             self._order(call, call.request.order, now_ms)
 
     def _order(self, call: _Call, order: Order, now_ms: int) -> None:
-        coordinator = self._peers.first_usable("coordinator")
+        coordinator = self._peers.coordinator()
         if coordinator is None:
             call.next_ms = now_ms + pause_ms(1, 0, self._rng)
             return
         if call.tries and self._was_silent(call):
             call.doubt = True
-            self._peers.suspect(coordinator.address, now_ms)
-            coordinator = self._peers.first_usable("coordinator") or coordinator
+            self._peers.suspect(call.asked, now_ms)
+            coordinator = self._peers.coordinator() or coordinator
         number = self._new_id()
         self._asked[number] = call
         self._send(coordinator.address, msgspec.structs.replace(order, id=number))
+        call.asked = coordinator.address
         call.tries += 1
         call.next_ms = now_ms + ATTEMPT_MS
 

@@ -7,6 +7,7 @@ there) leads to one request for the whole map, and only if the broadcast has not
 from typing import Final
 
 from zkv.core.cluster.follower import MapFollower
+from zkv.core.cluster.group import Whereabouts
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.messages import MapAnswer
 from zkv.core.cluster.shardmap import Beacon, MapDelta
@@ -38,11 +39,11 @@ class Atlas:
         """The map, once there is one."""
         return self.follower.map
 
-    def heard(self, message: MapDelta | Beacon, now_ms: int) -> None:
+    def heard(self, message: MapDelta | Beacon | Whereabouts, now_ms: int) -> None:
         """A broadcast."""
-        before = self._state()
+        before = (self._state(), self._publishers())
         self.follower.heard(message)
-        if before != self._state():
+        if before != (self._state(), self._publishers()):
             self.changed = True
         if self.follower.wants_snapshot:
             self._schedule(now_ms + GRACE_MS, "")
@@ -106,6 +107,9 @@ class Atlas:
         due_ms = max(due_ms, self._asked_ms + GRACE_MS)
         self._due_ms = due_ms if self._due_ms is None else min(self._due_ms, due_ms)
         self._source = address or self._source
+
+    def _publishers(self) -> tuple[str, ...]:
+        return () if self.map is None else self.map.publishers
 
     def _state(self) -> tuple[int, int]:
         shard_map = self.map

@@ -8,6 +8,7 @@ for a request passed on to a dead leader costs a whole attempt.
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
+from zkv.core.cluster.choice import Choice
 from zkv.core.cluster.shardmap import NodeInfo, NodeState
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import NodeId
@@ -60,6 +61,8 @@ class Peers:
         self.direct = direct
         self.known: dict[str, Peer] = {address: Peer(address, now_ms) for address in given}
         self.publishers: tuple[str, ...] = ()
+        self.coordinators = Choice(given)
+        self._told = ""  # where the leading coordinator is, by the word of another
         self.changes = 0  # of `known` or `publishers`
         self.renew: set[str] = set()  # links that are silent: to be closed and connected anew
         self._turns = 0
@@ -70,7 +73,8 @@ class Peers:
     ) -> set[str]:
         """Want a connection to each of these, and none to others that were not given. Returns who is down since."""
         named = {info.address: info for info in nodes}
-        wanted = dict.fromkeys([*self.given, *coordinators, *(named if self.direct else ())])
+        told = [self._told] if self._told else []
+        wanted = dict.fromkeys([*self.given, *coordinators, *told, *(named if self.direct else ())])
         if wanted.keys() != self.known.keys() or publishers != self.publishers:
             self.known = {address: self.known.get(address) or Peer(address, now_ms) for address in wanted}
             self.publishers = publishers
@@ -114,6 +118,22 @@ class Peers:
             peer for peer in self.known.values() if peer.connected and not peer.fault and role in ("", peer.role)
         ]
         return next((peer for peer in fitting if peer.usable), fitting[0] if fitting else None)
+
+    def sent_on(self, peer: Peer, leader: str, now_ms: int) -> None:
+        """That coordinator does not lead, and says who does, who may be known to nobody here yet."""
+        peer.role = "coordinator"
+        self.coordinators.redirected(peer.address, leader)
+        if leader and leader not in self.known:
+            self._told = leader
+            self.known = self.known | {leader: Peer(leader, now_ms)}
+            self.changes += 1
+
+    def coordinator(self) -> Peer | None:
+        """The coordinator to ask: the one that leads, as far as is known; a connected one rather than none."""
+        fitting = {p.address: p for p in self.known.values() if p.connected and not p.fault and p.role == "coordinator"}
+        self.coordinators.learn(fitting)
+        usable = self.coordinators.among([address for address, peer in fitting.items() if peer.usable])
+        return fitting[usable] if usable is not None else next(iter(fitting.values()), None)
 
     def target(
         self, info: ShardInfo, nodes: Mapping[NodeId, NodeInfo], now_ms: int, *, anywhere: bool

@@ -10,6 +10,7 @@ from typing import Final
 from zkv.core.cluster import messages as m
 from zkv.core.cluster import versions
 from zkv.core.cluster.frames import Answers, Requests
+from zkv.core.cluster.group import NotLeading, Whereabouts
 from zkv.core.cluster.shardmap import Beacon, MapDelta
 from zkv.core.message import Message
 from zkv.core.raft.ready import Rng
@@ -30,7 +31,7 @@ from zkv.errors import InvalidRequest, ProtocolError, Unavailable, ZkvError
 
 CLOSED: Final = "the client was closed before an answer came"
 
-ToClient = Answers | m.Welcome | m.MapAnswer | m.AdminDone | m.AdminRefused | m.StatusAnswer | m.PlanAnswer
+ToClient = Answers | m.Welcome | m.MapAnswer | m.AdminDone | m.AdminRefused | m.StatusAnswer | m.PlanAnswer | NotLeading
 
 
 class Router:
@@ -112,12 +113,14 @@ class Router:
                 self._desk.done(message, address, now_ms)
             case m.AdminRefused():
                 self._desk.refused(message, now_ms)
+            case NotLeading():
+                self._sent_on(peer, message, now_ms)
             case m.PlanAnswer():
                 self._desk.planned(message)
             case m.StatusAnswer():
                 self._desk.figured(message, peer.node or address)
 
-    def heard(self, message: MapDelta | Beacon, now_ms: int) -> None:
+    def heard(self, message: MapDelta | Beacon | Whereabouts, now_ms: int) -> None:
         """One message of the broadcast."""
         self.atlas.heard(message, now_ms)
 
@@ -199,6 +202,12 @@ class Router:
         if self.peers.all_faulty:
             self._end_all(ProtocolError(self.peers.silence()))
 
+    def _sent_on(self, peer: Peer, message: NotLeading, now_ms: int) -> None:
+        """A coordinator that does not lead says who does: whatever was asked of it is asked there."""
+        self.peers.sent_on(peer, message.leader, now_ms)
+        if not self._desk.redirected(message, now_ms) and message.leader:
+            self.atlas.unsent(now_ms)
+
     def _map_arrived(self, peer: Peer, message: m.MapAnswer, now_ms: int) -> None:
         shard_map = self.atlas.map
         if not message.map.version or peer.fault:
@@ -216,7 +225,7 @@ class Router:
         number, source = self.atlas.asking(now_ms)
         peer = self.peers.known.get(source)
         if peer is None or not peer.usable:
-            peer = self.peers.first_usable("coordinator") or self.peers.first_usable()
+            peer = self.peers.coordinator() or self.peers.first_usable()
         if peer is not None:
             self._outbox.tell(peer.address, m.MapRequest(number))
 

@@ -46,6 +46,8 @@ class Group:
         """One step of membership, if the version is the expected one and enough voters would be left."""
         held = self.info.membership
         rest = [own for own in held.voters if own != order.member]
+        if order.action == "promote" and not alive(order.member):
+            return  # it has not caught up
         if order.expected != held.version or (order.action == "remove" and sum(map(alive, rest)) < order.kept):
             return
         voters = tuple(own for own in held.voters if own != order.member)
@@ -154,6 +156,8 @@ class Town:
         for group in self.groups.values():
             if self.electing:
                 group.elect(self.is_alive)
+        for shard in self.groups:
+            self._bring(shard)
         for node in list(self.nodes.values()):
             if node.alive and not node.refused:
                 for message in self._words_of(node):

@@ -93,7 +93,13 @@ class Run:
 
     def _order(self, request: AdminRequest[None]) -> None:
         """Ask the coordinator, whatever comes of it."""
-        self.clients[0].order(request, _ORDER_MS, lambda result: None)
+        self._spokesman().order(request, _ORDER_MS, lambda result: None)
+
+    def _spokesman(self) -> SimClient:
+        """A client with an address left: some know a single node, which may be gone for good."""
+        gone = {node.address for node in self.cluster.gone}
+        there = (client for client in self.clients if set(client.router.peers.given) - gone)
+        return next(there, self.clients[0])
 
     def _make_one_more(self, rng: Random) -> str:
         """A table in the midst of trouble, which is used at once, whether or not it is there already."""
@@ -241,7 +247,7 @@ class Run:
         for number, ask in enumerate(final_reads(self._tables)):
             self.clients[number % len(self.clients)].ask(ask, 10_000)
         for table in self._tables:
-            self.clients[0].members(set_of(table), elements_of(table), 10_000)
+            self._spokesman().members(set_of(table), elements_of(table), 10_000)
         if not self.world.run(self.world.now_us + SETTLE_US, self._calm):
             self._say_what_is_not_well()
         self.report.healed_ms = (self.world.now_us - began_us) // MS

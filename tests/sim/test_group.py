@@ -218,3 +218,13 @@ def test_one_that_does_not_lead_answers_nothing_but_who_does() -> None:
             assert answers == [(b"x", NotLeading(number, leader.name))]
         follower.core.receive(b"x", m.StatusRequest(7))
         assert isinstance(follower.core.turn().answers[0][1], m.StatusAnswer)
+
+
+def test_one_that_is_to_stop_hands_the_lead_over_at_once() -> None:
+    council = Council()
+    leader = council.leader
+    leader.stop()
+    council.rest(200)
+    assert not leader.alive
+    council.rest(100)
+    assert council.led(leader), "an election would take twice as long"

@@ -25,6 +25,7 @@ from zkv.wire import codec
 
 _POLL_MS = 20  # the longest wait while anything goes on,
 _SLEEP_MS = 100  # and while nothing does
+_HAND_OVER_MS = 1_000
 
 log = logging.getLogger("zkv.coordinator")
 
@@ -50,7 +51,8 @@ class CoordinatorProcess:
         self.peers = PeerLinks(self.context, NodeId(settings.id), self.core.links)
         self.receivers = Receivers(self.router)
         self.bad_frames = 0
-        self._stopping = False
+        self._stopping_since: int | None = None
+        self._handed_over = False
         self._again = False
         self._wait_ms = 0
         self._poller = zmq.Poller()
@@ -58,7 +60,7 @@ class CoordinatorProcess:
             self._poller.register(source, zmq.POLLIN)
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+        """Serve until SIGTERM or SIGINT, then let another coordinator lead, if there is one, and stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         try:
@@ -69,7 +71,7 @@ class CoordinatorProcess:
         gc.collect()
         gc.freeze()
         log.info("coordinator %s serves at %s, publishes at %s", *self._where())
-        while not self._stopping:
+        while not self._stopped():
             self._turn()
         self._close()
 
@@ -85,6 +87,8 @@ class CoordinatorProcess:
             self._take(peer, body)
         if any(body[:1] == b"\x01" for body in subscribed):
             self.core.logic.subscribed()
+        if self._stopping_since is not None:
+            self._handed_over = self.core.hand_over()
         self._do(self.core.turn(), now)
         self.store.tend(self.core.host, now, idle=not ready)
         self.receivers.tend(now)
@@ -94,7 +98,7 @@ class CoordinatorProcess:
         """How long the loop may sleep if nothing comes."""
         if self._again:
             return 0
-        if not idle or self.store.busy or self._stopping:
+        if not idle or self.store.busy or self._stopping_since is not None:
             return _POLL_MS
         return min(max(self.core.next_ms() - now, 1), _SLEEP_MS)
 
@@ -146,7 +150,14 @@ class CoordinatorProcess:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        self._stopping = True
+        if self._stopping_since is None:
+            self._stopping_since = now_ms()
+
+    def _stopped(self) -> bool:
+        """Whether a stop was asked for, and the lead is handed over, or that took too long."""
+        if self._stopping_since is None:
+            return False
+        return self._handed_over or now_ms() - self._stopping_since > _HAND_OVER_MS
 
     def _close(self) -> None:
         log.info("coordinator %s stops", self.settings.id)

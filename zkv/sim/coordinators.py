@@ -17,6 +17,9 @@ from zkv.sim.world import Clock, Violation, World
 from zkv.storage.faults import DiskFull
 from zkv.wire import codec
 
+_HAND_OVER_MS = 1_000
+_STOPPING_MS = 20
+
 
 class SimCoordinator(Process):
     """One coordinator. `given`: the group as its operator would tell it; `audience`: who hears its broadcast."""
@@ -39,6 +42,7 @@ class SimCoordinator(Process):
         self.machine = machine
         self.published: Callable[[int], None] = lambda term: None  # told of each broadcast, and the term it is made in
         self._given = given
+        self._stopping_ms: int | None = None
         self.tuning = Tuning(balance=False)  # of a new cluster: joins as such move nothing, unless a run wants it
         self._audience = audience
 
@@ -61,6 +65,7 @@ class SimCoordinator(Process):
         )
         self.core.logic.first_tuning = self.tuning
         self.core.load(self.store.recovered, self.clock.now_ms())
+        self._stopping_ms = None
         self.began()
         self.core.logic.subscribed()
 
@@ -87,6 +92,12 @@ class SimCoordinator(Process):
             self.store.crash(power=power)
             self.ended()
 
+    def stop(self) -> None:
+        """SIGTERM: hand the lead over, then end."""
+        if self.alive and self._stopping_ms is None:
+            self._stopping_ms = self.clock.now_ms()
+            self.wake()
+
     def lose_disk(self, fresh: Folder) -> None:
         """Its folder is gone; the next start finds an empty one."""
         assert not self.alive
@@ -103,11 +114,17 @@ class SimCoordinator(Process):
             self.core.host.persisted()
         for arrival in arrivals:
             self.core.receive(arrival.sender, codec.decode_to_coordinator(arrival.body))
+        handed_over = self._stopping_ms is not None and self.core.hand_over()
         self._do(self.core.turn(), now_ms)
         self.store.tend(self.core.host, now_ms)
+        if self._stopping_ms is not None and (handed_over or now_ms - self._stopping_ms > _HAND_OVER_MS):
+            self.store.stop()
+            self.ended()
 
     def next_ms(self) -> int:
-        """As the core says."""
+        """As the core says; one that is to stop looks often."""
+        if self._stopping_ms is not None:
+            return self.clock.now_ms() + _STOPPING_MS
         return min(self.core.next_ms(), self.store.next_ms())
 
     def _do(self, turn: CoordinatorTurn, now_ms: int) -> None:

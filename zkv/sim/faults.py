@@ -210,6 +210,10 @@ class Trouble:
         if self._rng.random() < 0.3:
             coordinator.pause()
             return f"{coordinator.name} paused {self._for_a_while(3_000, coordinator.resume)}"
+        if len(self._cluster.coordinators) > 1 and self._rng.random() < 0.3:
+            coordinator.stop()
+            self._later(2 * SECOND, lambda: self._start_coordinator(coordinator))
+            return f"{coordinator.name} (SIGTERM)"
         coordinator.kill(power=self._rng.random() < 0.5)
         again = self._for_a_while(5_000, lambda: self._start_coordinator(coordinator))
         return f"{coordinator.name} killed {again}"

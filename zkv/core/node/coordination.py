@@ -165,6 +165,13 @@ class Coordination:
         published = broadcasts if self.succession.leading or self.logic.alone else []
         return CoordinatorTurn(effects, answers, published, words)
 
+    def hand_over(self) -> bool:
+        """Ask another to lead, before a clean stop. Whether that is done, or there is nobody to ask."""
+        hosted = self.hosted
+        if hosted is None or hosted.replica.role is not Role.LEADER:
+            return True
+        return not self._transfer(hosted)
+
     def next_ms(self) -> int:
         """When, on the shell's clock, the next turn is needed if nothing comes first: its replica's beat suffices."""
         due_ms = min(self.host.next_deadline_ms(), self.acquaintance.next_ms())
@@ -287,13 +294,19 @@ class Coordination:
             return
         replica = self.host.touch(hosted)
         if step.member.replica == replica.id:
-            best = max((match, peer) for peer, match in replica.progress() if peer != replica.id)
-            replica.transfer(best[1])
+            self._transfer(hosted)
             return
         refusal = replica.propose_membership(step.action, step.member, membership.version)
         if refusal is None:
             what = f"{step.action} coordinator {step.member.node} as replica {step.member.replica}"
             self._events.append(f"the group of coordinators changes: {what}")
+
+    def _transfer(self, hosted: Hosted[MapMachine]) -> bool:
+        """Hand the lead to whoever holds most, or go on with that. False: nobody answers."""
+        replica = self.host.touch(hosted)
+        voters = {voter.replica for voter in replica.membership.voters} - {replica.id}
+        held = sorted((match, peer) for peer, match in replica.progress() if peer in voters)
+        return any(replica.transfer(peer) for _, peer in reversed(held))
 
     # Leading --------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,15 @@
 """Every mutant, in the order of `bin/mutants`."""
 
-from tests.mutants import disk_faults, log_faults, map_faults, move_faults, raft_faults, split_faults, store_faults
+from tests.mutants import (
+    disk_faults,
+    group_faults,
+    log_faults,
+    map_faults,
+    move_faults,
+    raft_faults,
+    split_faults,
+    store_faults,
+)
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -16,6 +25,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *map_faults.MAP,
     *move_faults.MOVES,
     *split_faults.SPLITS,
+    *group_faults.GROUP,
     *map_faults.ROUTING,
     *map_faults.TURN,
 )

@@ -163,6 +163,21 @@ def test_a_leader_that_is_cut_off_from_the_others_falls_silent_and_publishes_not
     assert old.known < council.map.version
 
 
+def test_a_leader_that_was_stopped_and_followed_by_another_says_nothing_when_it_wakes() -> None:
+    council = Council()
+    old = council.leader
+    while not old.paused:  # it does not stop within a turn
+        old.pause()
+    council.until(lambda: council.led(old))
+    council.rest(3_000)
+    woke_us = council.world.now_us
+    old.resume()
+    council.rest(2_000)
+    late = [message for at_us, source, message in council.heard if source == old.name and at_us >= woke_us]
+    assert late == []
+    assert not old.core.succession.leading
+
+
 def test_a_coordinator_that_lost_its_folder_does_not_vote_and_is_replaced() -> None:
     council = Council()
     leader = council.leader

@@ -61,6 +61,10 @@ GRACE_MS_MAX = 7 * 24 * 3_600_000  # of a silent node, before its replicas are r
 MOVES_PER_NODE_MAX = 64
 HEALS_PER_NODE_MAX = 8  # lost replicas that are rebuilt on one node at a time, however many moves there may be
 
+# Splitting shards of range tables.
+SPLIT_BYTES = 64 * 1024 * 1024  # larger ones are split by themselves, unless it is tuned
+SPLIT_BYTES_MIN = 64 * 1024
+
 # Disk.
 LOG_SEGMENT_BYTES = 32 * 1024 * 1024
 LOG_CHECKPOINT_BYTES = 64 * 1024 * 1024  # log behind the last checkpoint that asks for the next

@@ -4,6 +4,7 @@ import pytest
 
 import zkv
 from tests.cluster.load import CheckedLoad
+from tests.cluster.waits import wait_until
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.routing import admin
 from zkv.testing import Cluster
@@ -58,3 +59,21 @@ def test_a_table_is_split_under_load(cluster: Cluster, *, dies: bool) -> None:
         assert [key for key, _ in client.scan(table="ordered", prefix=b"0", reverse=True)] == ROWS[::-1]
         client.drop_table("ordered")
     cluster.wait_until_whole()
+
+
+def test_a_table_that_grows_is_split_by_itself_until_no_shard_is_too_large(cluster: Cluster) -> None:
+    bound = 200_000
+    with cluster.client(timeout_s=20) as client:
+        client.create_table("grows", partitioner="range")
+        client.ask(admin.tune_splits(bound)).result()
+        rows = {b"%05d" % number: bytes(1_000) for number in range(900)}
+        client.mput(rows, table="grows", timeout_s=30)
+
+        def shards_now() -> int:
+            shard_map = ShardMap(client.shard_map())
+            return len(shard_map.shards_of(shard_map.named["grows"].table))
+
+        wait_until(lambda: shards_now() >= len(rows) * 1_000 // bound + 1, "it is split", within_s=60)
+        assert [key for key, _ in client.scan(table="grows")] == list(rows)
+        client.ask(admin.tune_splits(0)).result()
+        client.drop_table("grows")

@@ -224,6 +224,10 @@ def tune(
             metavar="BYTES", min=0, help="Of snapshots a second, from each node; 0: no limit, else 1 MiB or more."
         ),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="BYTES|off", help="Shards of range tables above so many bytes are split, by themselves."),
+    ] = None,
     address: o.AddressOption = o.ADDRESS,
     timeout: o.TimeoutOption = o.TIMEOUT_S,
     as_json: o.JsonOption = False,
@@ -231,23 +235,36 @@ def tune(
     """Show how the cluster changes by itself, or change that.
 
     Example: zkv tune --balance off --grace 300
+    Example: zkv tune --split off
     """
+    split_bytes = None if split is None else _split_bytes(split)
     with o.connected(address, timeout) as client:
         wanted = None if balance is None else balance == "on"
         if (wanted, grace, moves, rate) != (None, None, None, None):
             request = admin.change_tuning(balance=wanted, grace_s=grace, moves_per_node=moves, bytes_per_s=rate)
             client.ask(request).result()
-        tuning = client.shard_map().tuning
+        if split_bytes is not None:
+            client.ask(admin.tune_splits(split_bytes)).result()
+        tuning, bound = client.shard_map().tuning, look(client).split_bytes
     row: dict[str, object] = {
         "balance": "on" if tuning.balance else "off",
         "grace_s": tuning.grace_ms / 1_000,
         "moves_per_node": tuning.moves_per_node,
         "bytes_per_s": tuning.bytes_per_s,
+        "split_bytes": bound,  # None: no coordinator answers
     }
     if as_json:
         print_json(row)
     else:
         show_rows([row], as_json=False)
+
+
+def _split_bytes(text: str) -> int:
+    if text == "off":
+        return 0
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidRequest(f"--split takes a number of bytes, or off, not {text!r}")
+    return int(text)
 
 
 def wait_until_empty(client: zkv.Client, node: str, within_s: float) -> None:

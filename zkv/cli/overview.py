@@ -53,6 +53,7 @@ class CoordinatorFigures(msgspec.Struct, frozen=True):
     leading: bool = False
     operators: tuple[Operator, ...] = ()
     nodes: tuple[dict[str, object], ...] = ()
+    tuning: dict[str, object] = {}
 
 
 class NodeFigures(msgspec.Struct, frozen=True):
@@ -111,6 +112,12 @@ class Overview:
     def operator_rows(self) -> list[Row]:
         """What is under way, by the word of the coordinator that leads."""
         return [self._operator_row(operator) for operator in self.coordinator.operators]
+
+    @property
+    def split_bytes(self) -> int | None:
+        """Shards of range tables above it are split by themselves (0: none); None: no coordinator has said."""
+        told = self.coordinator.tuning.get("split_bytes")
+        return told if isinstance(told, int) else None
 
     def silent_ms(self, node: str) -> int | None:
         """Since when the coordinator has not heard the node; None if it never has."""

@@ -46,6 +46,7 @@ class Reasons:
             return [*lines, "its table is dropped: its replicas delete themselves"]
         lines += [self._placed(table, info), self._led(info)]
         lines += [self._absent(info, voter.node) for voter in info.membership.voters if not is_live(self._map, voter)]
+        lines += self._size(table, info)
         rows = [row for row in self._seen.operator_rows() if row["shard"] == number]
         lines += [_under_way(row) for row in rows]
         return lines if rows else [*lines, "nothing is under way for it"]
@@ -93,6 +94,13 @@ class Reasons:
             return f"it is on {homes}: the first nodes on the ring from its token on"
         why = "the ring's order, bent so that each node keeps to its share and little moves"
         return f"it is on {homes}: {why} (unbent: {', '.join(first)})"
+
+    def _size(self, table: TableInfo, info: ShardInfo) -> list[str]:
+        bound, size = self._seen.split_bytes, self._seen.bytes_of(info.shard)
+        if table.partitioner != Partitioner.RANGE or bound is None:
+            return []
+        text = "its rows are not counted yet" if size is None else f"its rows take {size} bytes"
+        return [f"{text}; it is split above {bound}" if bound else f"{text}; shards are not split by themselves"]
 
     def _led(self, info: ShardInfo) -> str:
         leader = info.leading()

@@ -16,9 +16,9 @@ from zkv.wire.introductions import introduction
 
 ClientFrame = Requests | m.Hello | m.MapRequest | m.StatusRequest
 ToNode = ClientFrame | Peers
-TableFrame = m.CreateTable | m.DropTable | m.SplitTable
+TableFrame = m.CreateTable | m.DropTable | m.SplitTable | m.TuneSplits
 AdminFrame = TableFrame | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest | ChangeCoordinators
-NodeFrame = m.Register | m.Alive | m.Dropped
+NodeFrame = m.Register | m.Alive | m.Dropped | m.ShardSizes
 GroupFrame = Peers | Meet | Found | Leave
 ToCoordinator = m.Hello | m.MapRequest | m.StatusRequest | AdminFrame | NodeFrame | GroupFrame
 FromCoordinator = m.Registered | m.RegisterRefused | m.Heard | m.MapAnswer | m.Order | NotLeading

@@ -204,3 +204,51 @@ def test_a_table_that_is_dropped_while_it_is_split_goes_as_a_whole() -> None:
     town.run(2_000)
     assert all(shard in town.state.map.shards for node in town.nodes.values() for shard in node.replicas.values())
     assert town.state.splits == {}
+
+
+def sized(town: Town, size: int, middle: bytes = b"m", ranges: int = 1) -> None:
+    """The leader says how large its shard is."""
+    told = m.ShardSize(town.shards_of("ordered")[0].shard, ranges, middle, size)
+    node = town.nodes["n1"]
+    town.ask(m.ShardSizes(NodeId("n1"), (told,)), source=node.source)
+
+
+def test_a_shard_above_the_bound_is_split_in_the_middle_and_not_again_for_the_same_size() -> None:
+    town = ordered()
+    sized(town, town.state.split_bytes)
+    town.run(1_000)
+    assert ranges(town) == WHOLE, "it is not above"
+    sized(town, town.state.split_bytes + 1)
+    town.run_until(lambda: ranges(town) == HALVES)
+    sized(town, town.state.split_bytes + 1, b"d")  # a count of before
+    town.run(5_000)
+    assert ranges(town) == HALVES
+    sized(town, town.state.split_bytes + 1, b"d", ranges=2)
+    town.run_until(lambda: ranges(town) == [(b"", b"d"), (b"d", b"m"), (b"m", b"")])
+
+
+@pytest.mark.parametrize("middle", [b"", b"z"])
+def test_a_shard_whose_middle_is_no_place_to_part_it_stays(middle: bytes) -> None:
+    town = ordered()
+    split(town)
+    town.run_until(lambda: ranges(town) == HALVES)
+    sized(town, 1 << 40, middle, ranges=2)
+    town.run(3_000)
+    assert ranges(town) == HALVES
+
+
+def test_the_bound_can_be_set_and_turned_off_and_is_kept() -> None:
+    town = ordered()
+    town.ask(m.TuneSplits(8, 0))
+    assert isinstance(town.answer_to(8), m.AdminDone)
+    sized(town, 1 << 40)
+    town.start_coordinator()
+    town.run(3_000)
+    assert (town.state.split_bytes, ranges(town)) == (0, WHOLE)
+    town.ask(m.TuneSplits(9, 1))
+    assert isinstance(town.answer_to(9), m.AdminRefused)
+    town.ask(m.TuneSplits(10, 100_000))
+    assert isinstance(town.answer_to(10), m.AdminDone)
+    sized(town, 100_001)
+    town.run_until(lambda: ranges(town) == HALVES)
+    assert status_of(town)["tuning"]["split_bytes"] == 100_000  # type: ignore[call-overload]  # a dict, by its name

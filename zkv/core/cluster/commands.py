@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from zkv import limits
 from zkv.core.cluster.group import CoordinatorInfo
 from zkv.core.cluster.mapstate import ShardMap, kept
 from zkv.core.cluster.operators import ReplaceReplica
@@ -22,6 +23,7 @@ from zkv.ids import NodeId, TableId
 _META: Final = b"cm"
 _TUNING: Final = b"cu"
 _GROUP: Final = b"cc"
+_SPLIT_BYTES: Final = b"cb"
 _TABLE, _NODE, _SHARD, _OPERATOR, _SETTINGS, _SPLIT = b"ct", b"cn", b"cs", b"co", b"cg", b"cp"
 _START, _END = b"c", b"d"
 
@@ -61,6 +63,7 @@ class MapCommand(Message, frozen=True, gc=False):
     splits: tuple[SplitPlan, ...] = ()
     parted: tuple[int, ...] = ()  # splits that are done
     coordinators: tuple[CoordinatorInfo, ...] = ()  # all that are wanted from now on; (): as before
+    split_bytes: int | None = None  # larger shards are split by themselves; 0: none; None: as it is
 
 
 class _Meta(Message, frozen=True, gc=False):
@@ -105,6 +108,7 @@ class CoordinatorState:
         self.settings: dict[TableId, TableSettings] = {}
         self.splits: dict[int, SplitPlan] = {}
         self.coordinators: dict[NodeId, CoordinatorInfo] = {}  # who is to be in the group
+        self.split_bytes = limits.SPLIT_BYTES
 
     @classmethod
     def load(cls, rows: Rows) -> "CoordinatorState":
@@ -118,6 +122,8 @@ class CoordinatorState:
             match key[:2]:
                 case b"cm":
                     meta = _meta.decode(value)
+                case b"cb":
+                    state.split_bytes = int.from_bytes(value, "big")
                 case b"cu":
                     tuning = _tuning.decode(value)
                 case b"cc":
@@ -181,6 +187,8 @@ class CoordinatorState:
         if command.coordinators:
             self.coordinators = {info.name: info for info in command.coordinators}
             self._locate()
+        if command.split_bytes is not None:
+            self.split_bytes = command.split_bytes
         return True
 
     def _locate(self) -> None:
@@ -214,4 +222,6 @@ class CoordinatorState:
         changes.update((numbered_key(_SPLIT, number), None) for number in command.parted)
         if command.coordinators:
             changes[_GROUP] = encode(command.coordinators)
+        if command.split_bytes is not None:
+            changes[_SPLIT_BYTES] = command.split_bytes.to_bytes(8, "big")
         return changes

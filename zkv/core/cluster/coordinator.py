@@ -21,7 +21,7 @@ from zkv.core.cluster.leaders import LeaderBalance
 from zkv.core.cluster.liveness import Liveness
 from zkv.core.cluster.operators import told_of_plan
 from zkv.core.cluster.orders import Orders
-from zkv.core.cluster.parting import SplitRequests, draft_news, draft_progress
+from zkv.core.cluster.parting import Sizes, SplitRequests, draft_news, draft_progress
 from zkv.core.cluster.registrar import Registrar, told_of
 from zkv.core.cluster.regroup import CoordinatorRequests
 from zkv.core.cluster.replacement import draft_creation
@@ -45,11 +45,11 @@ DEFAULT_REPLICAS: Final = 3
 EVENTS_MAX: Final = 1_000  # lines kept until the shell takes them; the oldest go first
 EARLY_MESSAGES_MAX: Final = 1_000  # kept until the first command has made the cluster's id
 
-TableRequest = m.CreateTable | m.DropTable | m.SplitTable
+TableRequest = m.CreateTable | m.DropTable | m.SplitTable | m.TuneSplits
 ChangeRequest = m.ChangeNode | m.CancelOperator | m.ChangeTuning | ChangeCoordinators
 AdminRequest = TableRequest | ChangeRequest | m.PlanRequest
 Request = (
-    m.Hello | m.MapRequest | m.StatusRequest | AdminRequest | m.Register | m.Alive | m.Dropped
+    m.Hello | m.MapRequest | m.StatusRequest | AdminRequest | m.Register | m.Alive | m.Dropped | m.ShardSizes
 )  # what may arrive at a coordinator, beside its group's own traffic
 
 
@@ -84,7 +84,8 @@ class Coordinator:
         self.liveness = Liveness(now_ms, now_ms)
         self.reports = Reports()
         self.tables = TableRequests(state)
-        self.splits = SplitRequests(lambda: state.map)
+        self.splits = SplitRequests(state)
+        self.sizes = Sizes()
         self.upkeep = Upkeep(self.liveness)
         self.changes = ChangeRequests(state, self.upkeep)
         self.regroup = CoordinatorRequests(state)
@@ -143,6 +144,7 @@ class Coordinator:
             self._outbox.extend(requests.give_up(f"coordinator {self.name} no longer leads"))
         self.liveness.start()
         self.reports.clear()
+        self.sizes.clear()
         self.orders.clear()
         self.registrar.clear()
 
@@ -234,10 +236,13 @@ class Coordinator:
             case m.StatusRequest():
                 self._outbox.append((source, self._status(message)))
             case _ if not self._leading and not self.alone:
-                number = 0 if isinstance(message, m.Register | m.Alive | m.Dropped) else message.id
+                number = 0 if isinstance(message, m.Register | m.Alive | m.Dropped | m.ShardSizes) else message.id
                 self._outbox.append((source, NotLeading(number, self.leader)))
             case m.MapRequest():
                 self._outbox.append((source, m.MapAnswer(message.id, self.state.map.snapshot())))
+            case m.ShardSizes():
+                is_large = self._leading and self.sizes.take(message.sizes, self.state.split_bytes)
+                self._stirred = self._stirred or is_large
             case m.Register() | m.Alive() | m.Dropped():
                 if self._leading:
                     self._take_node(source, message)
@@ -267,7 +272,7 @@ class Coordinator:
         match message:
             case m.CreateTable() | m.DropTable():
                 answer = self.tables.take(source, message, self.liveness.now_ms)
-            case m.SplitTable():
+            case m.SplitTable() | m.TuneSplits():
                 answer = self.splits.take(source, message, self.liveness.now_ms)
             case m.PlanRequest():
                 answer = self.changes.plan(message, self._standing(Draft(self.state)))
@@ -312,6 +317,7 @@ class Coordinator:
                 draft_creation(draft, told, standing, self.reports.has)
         self.upkeep.draft(draft, standing)
         self.splits.draft(draft)
+        self.sizes.draft(draft)
         draft_dropped(draft, self.state, self.orders.is_dropped)
         self._draft_tables(draft)
         return draft.command()

@@ -33,6 +33,7 @@ class Draft:
         self._finished: list[int] = []
         self._splits: dict[int, SplitPlan] = {}
         self._parted: list[int] = []
+        self._split_bytes: int | None = None
         self._forgotten: list[TableId] = []
         self._coordinators: tuple[CoordinatorInfo, ...] = ()
 
@@ -124,6 +125,16 @@ class Draft:
         if self._state.splits.get(plan.id) != plan or plan.id in self._splits:
             self._splits[plan.id] = plan
 
+    @property
+    def split_bytes(self) -> int:
+        """Larger shards of range tables are split by themselves, as it will be; 0: none."""
+        return self._state.split_bytes if self._split_bytes is None else self._split_bytes
+
+    def put_split_bytes(self, size: int) -> None:
+        """Larger shards shall be split by themselves; 0: none."""
+        if size != self.split_bytes:
+            self._split_bytes = size
+
     def finish_split(self, plan: SplitPlan) -> None:
         """The split is done."""
         self._parted.append(plan.id)
@@ -198,6 +209,7 @@ class Draft:
             splits=tuple(plan for number, plan in self._splits.items() if number not in self._parted),
             parted=tuple(self._parted),
             coordinators=self._coordinators,
+            split_bytes=self._split_bytes,
         )
         empty = MapCommand(MapDelta(delta.incarnation, delta.version), counters)
         return None if command == empty else command

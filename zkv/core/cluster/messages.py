@@ -225,6 +225,29 @@ class Alive(Message, tag=63, frozen=True, gc=False):
     reports: tuple[ShardReport, ...] = ()
 
 
+class ShardSize(Message, frozen=True, gc=False):
+    """How large a shard was when its leader last counted: keys and values, and a partition key near the middle."""
+
+    shard: ShardId
+    range_version: int
+    middle: bytes
+    bytes: int
+
+
+class ShardSizes(Message, tag=58, frozen=True, gc=False):
+    """Node to coordinator, now and then: of the shards of range tables that it leads. Protocol version 2."""
+
+    node: NodeId
+    sizes: tuple[ShardSize, ...]
+
+
+class TuneSplits(Message, tag=59, frozen=True, gc=False):
+    """Client to coordinator: shards of range tables above so many bytes are split; 0: none by itself."""
+
+    id: int
+    bytes: Annotated[int, Meta(ge=0)]  # 0, or SPLIT_BYTES_MIN and more
+
+
 class Heard(Message, tag=64, frozen=True, gc=False):
     """Coordinator to node: your reports up to `number` are taken. `known` False: register again."""
 

@@ -10,9 +10,10 @@ from typing import Final
 from msgspec import structs
 
 from zkv import limits
+from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.mapstate import ShardMap
-from zkv.core.cluster.messages import AdminDone, AdminRefused, SplitTable
+from zkv.core.cluster.messages import AdminDone, AdminRefused, ShardSize, SplitTable, TuneSplits
 from zkv.core.cluster.pending import Answer, PendingRequests
 from zkv.core.cluster.shardmap import Partitioner, TableInfo
 from zkv.core.cluster.splits import SplitPlan, is_void
@@ -20,8 +21,10 @@ from zkv.core.raft.messages import Member, Membership
 from zkv.core.shard.commands import EFFECT_NONE, EFFECT_UNKNOWN
 from zkv.core.shard.descriptor import ShardInfo, ShardState
 from zkv.core.shard.split import Split, right_of
+from zkv.ids import ShardId
 
 SPLIT_WAIT_MS: Final = 10_000  # a request not done by then is answered Timeout; the split itself goes on
+AT_ONCE_MAX: Final = 4  # splits of shards that are too large, in the whole cluster
 SPLITS_MAX: Final = 100  # requests waiting at once; more: Overloaded
 
 
@@ -73,26 +76,65 @@ def _entry(draft: Draft, info: ShardInfo, at: bytes) -> Split:
 
 @dataclass(slots=True)
 class _Waiting:
-    request: SplitTable
+    request: SplitTable | TuneSplits
     since_ms: int
+
+
+class Sizes:
+    """What leaders last said of their shards' sizes: pure hearsay, said again by whoever leads."""
+
+    def __init__(self) -> None:
+        self._held: dict[ShardId, ShardSize] = {}
+
+    def clear(self) -> None:
+        """Nothing was heard."""
+        self._held.clear()
+
+    def take(self, sizes: tuple[ShardSize, ...], split_bytes: int) -> bool:
+        """Note them. Whether one is so large that it may have to be split."""
+        self._held |= {size.shard: size for size in sizes}
+        return bool(split_bytes) and any(size.bytes > split_bytes for size in sizes)
+
+    def draft(self, draft: Draft) -> None:
+        """Plan the splits of shards that are too large, the largest first, a few at a time.
+
+        What was said of a range that has changed since counts for nothing, so a shard is not split twice for one size;
+        and each half is well below the bound, so that nothing is split that has just been.
+        """
+        plans = draft.splits()
+        room = AT_ONCE_MAX - len(plans)
+        busy = {plan.shard for plan in plans} | {plan.split.shard for plan in plans}
+        shards = {info.shard: info for info in draft.shards()}
+        self._held = {shard: size for shard, size in self._held.items() if shard in shards}
+        large = [size for size in self._held.values() if draft.split_bytes and size.bytes > draft.split_bytes]
+        for size in sorted(large, key=lambda own: -own.bytes)[: max(room, 0)]:
+            info = shards[size.shard]
+            inside = info.owns(size.middle) and size.middle != info.start
+            is_full = sum(own.table == info.table for own in shards.values()) >= limits.SHARDS_PER_TABLE_MAX
+            if size.range_version == info.range_version and inside and size.shard not in busy and not is_full:
+                draft_split(draft, info, size.middle, f"it has {size.bytes} bytes, above {draft.split_bytes}")
 
 
 class SplitRequests(PendingRequests[_Waiting]):
     """Requests to split. Like those for tables, each is judged against the committed map whenever that changes."""
 
-    def __init__(self, shard_map: Callable[[], ShardMap]) -> None:
+    def __init__(self, state: CoordinatorState) -> None:
         super().__init__(most=SPLITS_MAX, what="requests to split a table")
-        self._map = shard_map
+        self._state = state
 
-    def take(self, source: bytes, request: SplitTable, now_ms: int) -> AdminRefused | None:
+    def take(self, source: bytes, request: SplitTable | TuneSplits, now_ms: int) -> AdminRefused | None:
         """Keep the request until it can be answered; the refusal if there are too many."""
         return self._keep(source, request.id, _Waiting(request, now_ms))
 
     def draft(self, draft: Draft) -> None:
         """Plan what is asked for and neither so nor planned yet; one split of a shard at a time."""
         for waiting in self._waiting.values():
-            table = self._map().table(waiting.request.name)
-            if table is None or _wrong_with(self._map(), table):
+            if isinstance(waiting.request, TuneSplits):
+                if not _wrong_bytes(waiting.request.bytes):
+                    draft.put_split_bytes(waiting.request.bytes)
+                continue
+            table = self._state.map.table(waiting.request.name)
+            if table is None or _wrong_with(self._state.map, table):
                 continue
             at = waiting.request.at
             info = next((own for own in draft.shards() if own.table == table.table and own.owns(at)), None)
@@ -100,8 +142,16 @@ class SplitRequests(PendingRequests[_Waiting]):
             if info is not None and info.start != at and info.shard not in busy:
                 draft_split(draft, info, at, "an operator asked for it")
 
+    def _judge_tuning(self, request: TuneSplits) -> Answer | None:
+        wrong = _wrong_bytes(request.bytes)
+        if wrong:
+            return AdminRefused(request.id, "NotPossible", wrong, EFFECT_NONE)
+        return AdminDone(request.id, self._state.map.version) if self._state.split_bytes == request.bytes else None
+
     def _judge(self, waiting: _Waiting, now_ms: int) -> Answer | None:
-        request, shard_map = waiting.request, self._map()
+        request, shard_map = waiting.request, self._state.map
+        if isinstance(request, TuneSplits):
+            return self._judge_tuning(request)
         table = shard_map.table(request.name)
         if table is None:
             return AdminRefused(request.id, "NoSuchTable", f"there is no table {request.name!r}", EFFECT_NONE)
@@ -114,6 +164,11 @@ class SplitRequests(PendingRequests[_Waiting]):
         if now_ms - waiting.since_ms >= SPLIT_WAIT_MS:
             return AdminRefused(request.id, "Timeout", "the shard is not split yet, but is to be", EFFECT_UNKNOWN)
         return None
+
+
+def _wrong_bytes(size: int) -> str:
+    least = limits.SPLIT_BYTES_MIN
+    return f"shards are split above {least} bytes or more, or not at all (0)" if 0 < size < least else ""
 
 
 def _wrong_with(shard_map: ShardMap, table: TableInfo) -> str:

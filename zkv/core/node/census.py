@@ -14,7 +14,31 @@ from zkv.ids import ShardId
 
 _SLICE_ROWS = 2_000
 _AGAIN_MS = 5_000
+_MARK_BYTES = 4 * 1024
+_MARKS_MAX = 64
 _PREFIX_BYTES = 9  # of an engine's key: kind and space
+
+
+class _Marks:
+    """Keys at even distances in bytes, some dozens however many rows there are: where half of the bytes lie."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._step = _MARK_BYTES
+        self._marks: list[tuple[int, bytes]] = []  # bytes before the key
+
+    def add(self, key: bytes, size: int) -> None:
+        """The next row."""
+        if not self._marks or self.bytes - self._marks[-1][0] >= self._step:
+            self._marks.append((self.bytes, key))
+            if len(self._marks) > _MARKS_MAX:
+                del self._marks[1::2]
+                self._step *= 2
+        self.bytes += size
+
+    def middle(self) -> bytes:
+        """The mark next to the middle; b"" where there is no row."""
+        return min(self._marks, key=lambda mark: abs(2 * mark[0] - self.bytes), default=(0, b""))[1]
 
 
 class Census:
@@ -23,11 +47,13 @@ class Census:
     def __init__(self, rows: Rows) -> None:
         self.counted: dict[ShardId, int] = {}
         self.bytes: dict[ShardId, int] = {}
+        self.middle: dict[ShardId, tuple[int, bytes]] = {}  # of the bytes: range version, and a key of the engine
         self._rows = rows
         self._as_of: dict[ShardId, tuple[int, int, int]] = {}  # version counter, space and range at the last count
         self._began_ms: dict[ShardId, int] = {}
         self._running: tuple[ShardId, Iterator[tuple[bytes, bytes]]] | None = None
-        self._so_far = self._bytes_so_far = 0
+        self._so_far = 0
+        self._marks = _Marks()
 
     def go_on(self, hosted: Mapping[ShardId, Hosted[ShardMachine]], now_ms: int) -> bool:
         """Count one slice, if anything is to be counted. Returns whether there is more to do now."""
@@ -35,12 +61,14 @@ class Census:
             return False
         assert self._running is not None
         shard, rows = self._running
-        sizes = [len(key) + len(value) - _PREFIX_BYTES for key, value in islice(rows, _SLICE_ROWS)]
-        self._so_far += len(sizes)
-        self._bytes_so_far += sum(sizes)
-        if len(sizes) < _SLICE_ROWS:
+        seen = list(islice(rows, _SLICE_ROWS))
+        for key, value in seen:
+            self._marks.add(key, len(key) + len(value) - _PREFIX_BYTES)
+        self._so_far += len(seen)
+        if len(seen) < _SLICE_ROWS:
             self.counted[shard] = self._so_far
-            self.bytes[shard] = self._bytes_so_far
+            self.bytes[shard] = self._marks.bytes
+            self.middle[shard] = (self._as_of[shard][2], self._marks.middle()[_PREFIX_BYTES:])
             self._running = None
         return True
 
@@ -55,6 +83,7 @@ class Census:
             del self._as_of[gone]
             self.counted.pop(gone, None)
             self.bytes.pop(gone, None)
+            self.middle.pop(gone, None)
         for shard, one in hosted.items():
             machine = one.machine
             if machine is None:
@@ -67,6 +96,6 @@ class Census:
             self._as_of[shard] = as_of
             self._began_ms[shard] = now_ms
             self._running = (shard, self._rows.scan(*machine.row_range()))
-            self._so_far = self._bytes_so_far = 0
+            self._so_far, self._marks = 0, _Marks()
             return True
         return False

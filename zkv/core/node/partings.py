@@ -44,7 +44,12 @@ class Partings:
                 del self.waiting[shard]
         for order in self._fresh:
             hosted = self._host.hosted.get(order.shard)
-            if hosted is not None and hosted.replica.role is Role.LEADER:
+            if hosted is None or hosted.replica.role is not Role.LEADER:
+                continue
+            replica = self._host.touch(hosted)
+            slept = replica.asleep
+            replica.stir()
+            if not slept:  # else nobody has answered for a while; the order comes again
                 self.waiting.setdefault(order.shard, (order, self._host.now_ms + LEVEL_MS))
         self._fresh.clear()
         return events

@@ -4,14 +4,14 @@ It registers until it is known, then says that it is alive, with a report of eac
 report that was heard. Nothing in the data path waits for any of it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
 
 from zkv import limits
 from zkv.core.cluster import versions
-from zkv.core.cluster.messages import Alive, Dropped, Heard, Register, ShardReport
+from zkv.core.cluster.messages import Alive, Dropped, Heard, Register, ShardReport, ShardSize, ShardSizes
 from zkv.core.message import Message
 from zkv.core.node.host import Hosted
 from zkv.core.raft.replica import Role
@@ -19,6 +19,7 @@ from zkv.core.shard.machine import ShardMachine
 from zkv.ids import NodeId, ReplicaId, ShardId
 
 _LOOK_MS = 50
+_SIZES_MS = 2_000
 _Key = tuple[int, int, int, int, bool]
 
 
@@ -48,6 +49,9 @@ class Registration:
         self._heard: dict[ReplicaId, _Key] = {}
         self._sent: dict[int, dict[ReplicaId, _Key]] = {}
         self._gone: dict[ReplicaId, ShardId] = {}
+        self.sizes: Callable[[], tuple[ShardSize, ...]] = tuple  # of what is led here, as its owner knows them
+        self._sizes_at = 0
+        self._protocol = 0  # of the coordinator, as it last stated it
 
     def tick(self, now_ms: int, cluster: int, hosted: Iterable[Hosted[ShardMachine]]) -> list[Message]:
         """What to say to the coordinator now."""
@@ -70,7 +74,7 @@ class Registration:
         if not news and now_ms < self._speak_at:
             return []
         self._speak_at = now_ms - now_ms % limits.REGISTER_MS + limits.REGISTER_MS
-        return [self._alive(changed), *self._dropped()]
+        return [self._alive(changed), *self._dropped(), *self._sized(now_ms)]
 
     def stir(self) -> None:
         """Some replica has changed: it is to be told at the next look."""
@@ -88,8 +92,9 @@ class Registration:
         for number in [number for number in self._sent if number <= message.number]:
             self._heard |= self._sent.pop(number)
 
-    def welcomed(self) -> None:
-        """The coordinator knows this node and the reports that it registered with."""
+    def welcomed(self, protocol: int) -> None:
+        """The coordinator, of that version, knows this node and the reports that it registered with."""
+        self._protocol = protocol
         self.registered = self.was_welcomed = True
         # Where the Register that is answered came late, it voided what was said since: all of it is said again.
         self._heard.clear()
@@ -124,6 +129,13 @@ class Registration:
         if reports:
             self._sent[self._number] = {one.replica.id: _key(one) for one in changed}
         return Alive(self.identity.node, self.identity.incarnation, self._number, tuple(reports))
+
+    def _sized(self, now_ms: int) -> list[Message]:
+        if now_ms < self._sizes_at or self._protocol < versions.SPLITS_SINCE:
+            return []
+        self._sizes_at = now_ms + _SIZES_MS
+        sizes = self.sizes()
+        return [ShardSizes(self.identity.node, sizes)] if sizes else []
 
     def _dropped(self) -> list[Message]:
         gone, self._gone = self._gone, {}

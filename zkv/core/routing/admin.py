@@ -52,7 +52,7 @@ _ERRORS: Final[dict[str, type[ZkvError]]] = {
 _figures: msgspec.msgpack.Decoder[Figures] = msgspec.msgpack.Decoder(Figures)
 
 
-TableOrder = m.CreateTable | m.DropTable | m.SplitTable
+TableOrder = m.CreateTable | m.DropTable | m.SplitTable | m.TuneSplits
 Order = TableOrder | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest | ChangeCoordinators
 
 
@@ -99,6 +99,14 @@ def split_table(name: str, at: Bytes) -> AdminRequest[None]:
     Where a shard begins there already, nothing is to be done.
     """
     return AdminRequest(m.SplitTable(0, _table_name(name), key_bytes(at)))
+
+
+def tune_splits(size: int) -> AdminRequest[None]:
+    """Shards of range tables with more bytes than `size` are split by themselves from now on; 0: none."""
+    least = limits.SPLIT_BYTES_MIN
+    if type(size) is not int or size < 0 or 0 < size < least:
+        raise InvalidRequest(f"shards are split above {least} bytes or more, or not at all (0), not {size!r}")
+    return AdminRequest(m.TuneSplits(0, size))
 
 
 def change_node(

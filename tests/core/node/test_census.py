@@ -1,0 +1,41 @@
+"""How large a shard is, and where half of its bytes lie."""
+
+from itertools import accumulate
+
+import pytest
+
+from tests.core.node.trio import CLIENT, SHARD, Trio
+from zkv.core.node.figures import sizes
+from zkv.core.shard.commands import MAJORITY, Put, WriteGroup
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[10_000] * 10, [90_000] + [1_000] * 9, [1_000] * 9 + [90_000], [100] * 900, [7] * 20],
+    ids=["even", "the first", "the last", "many", "small"],
+)
+def test_the_middle_is_where_half_of_the_bytes_lie(values: list[int]) -> None:
+    trio = Trio()
+    name = trio.leader()
+    keys = [f"{number:04d}".encode() for number in range(len(values))]
+    puts = tuple(Put(key, bytes(size)) for key, size in zip(keys, values, strict=True))
+    group = WriteGroup(1, SHARD, 1, 5_000, bytes(5) + b"a" + CLIENT + CLIENT, 1, 1, MAJORITY, False, puts)
+    trio.answer(name, group)
+    node = trio.machines[name].node
+    while node.idle():
+        pass
+    (size,) = sizes(node.host, node.census)
+    assert (size.shard, size.range_version) == (SHARD, 1)
+    before = list(accumulate((value + 4 + 9 for value in values), initial=0))
+    assert size.bytes == before[-1]
+    off = [abs(place - size.bytes / 2) for place in before[:-1]]
+    assert off[keys.index(size.middle)] <= min(off) + 5_000
+
+
+def test_of_shards_led_elsewhere_nothing_is_said() -> None:
+    trio = Trio()
+    name = trio.leader()
+    other = trio.machines[trio.others(name)[0]].node
+    while other.idle():
+        pass
+    assert sizes(other.host, other.census) == ()

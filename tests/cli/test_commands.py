@@ -108,6 +108,8 @@ def test_a_range_table_is_split_and_scanned_over_the_split(zkv_command: Zkv) -> 
     assert zkv_command("scan", "--table", "words")[1].split()[::2] == list(words)
     assert zkv_command("scan", "--table", "words", "--reverse")[1].split()[::2] == list(reversed(words))
     assert zkv_command("get", "eel", "--table", "words")[1] == "EEL\n"
+    explained = zkv_command("explain", "shard", str(row["right"]))[1]
+    assert "it is split above 67108864" in explained or "its rows are not counted yet" in explained
     refused = zkv_command("table", "split", "default", "--at", "cow")
     assert (refused[0], "table default is hashed" in refused[2]) == (1, True)
     assert "there is no table 'nothing'" in zkv_command("table", "split", "nothing", "--at", "cow")[2]

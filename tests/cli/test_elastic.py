@@ -105,14 +105,22 @@ def test_what_is_where_and_why_is_said_in_words(zkv: Zkv) -> None:
 
 
 def test_how_the_cluster_changes_by_itself_can_be_changed(zkv: Zkv) -> None:
-    usual = {"balance": "on", "grace_s": 60.0, "moves_per_node": 2, "bytes_per_s": 67108864}
+    usual = {"balance": "on", "grace_s": 60.0, "moves_per_node": 2, "bytes_per_s": 67108864, "split_bytes": 67108864}
     assert json.loads(zkv("tune", "--json")[1]) == usual
-    code, told, _ = zkv("tune", "--balance", "off", "--grace", "5", "--moves", "3", "--rate", "2000000", "--json")
+    code, told, _ = zkv(
+        "tune", "--balance", "off", "--grace", "5", "--moves", "3", "--rate", "2000000", "--split", "off", "--json"
+    )
     assert (code, json.loads(told)) == (
         0,
-        {"balance": "off", "grace_s": 5.0, "moves_per_node": 3, "bytes_per_s": 2000000},
+        {"balance": "off", "grace_s": 5.0, "moves_per_node": 3, "bytes_per_s": 2000000, "split_bytes": 0},
     )
-    assert zkv("tune", "--balance", "on", "--grace", "60", "--moves", "2", "--rate", "67108864")[0] == 0
+    assert (
+        zkv("tune", "--balance", "on", "--grace", "60", "--moves", "2", "--rate", "67108864", "--split", "67108864")[0]
+        == 0
+    )
+    assert json.loads(zkv("tune", "--json")[1]) == usual
+    for wrong in ("much", "10"):
+        assert zkv("tune", "--split", wrong)[0] == 2
 
 
 def test_a_weight_and_a_zone_set_by_command_are_shown(zkv: Zkv) -> None:

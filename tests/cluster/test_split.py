@@ -62,11 +62,11 @@ def test_a_table_is_split_under_load(cluster: Cluster, *, dies: bool) -> None:
 
 
 def test_a_table_that_grows_is_split_by_itself_until_no_shard_is_too_large(cluster: Cluster) -> None:
-    bound = 200_000
+    bound = 250_000
     with cluster.client(timeout_s=20) as client:
         client.create_table("grows", partitioner="range")
         client.ask(admin.tune_splits(bound)).result()
-        rows = {b"%05d" % number: bytes(1_000) for number in range(900)}
+        rows = {b"%05d" % number: bytes(1_000) for number in range(600)}
         client.mput(rows, table="grows", timeout_s=30)
 
         def shards_now() -> int:

@@ -161,4 +161,19 @@ SPLITS = (
         tests=("tests/core/node/test_versions.py",),
         why="all processes of the simulator are of one version",
     ),
+    Mutant(
+        "what was counted before a split counts after it",
+        "24",
+        "a shard is split again and again for a size that it has no more",
+        (
+            Edit(
+                "zkv/core/cluster/parting.py",
+                "if size.range_version == info.range_version and inside and",
+                "if inside and",
+            ),
+        ),
+        seeds=0,
+        tests=(_SPLITS,),
+        why="simulated tables are small",
+    ),
 )

@@ -72,11 +72,7 @@ class Partings:
             return "it is not here"
         info = hosted.machine.info
         unfit = wrong_with(info, order.split) or self._not_understood(info, hosted.replica.id)
-        if unfit:
-            return unfit
-        replica = self._host.touch(hosted)
-        replica.stir()  # who sleeps has not been heard of lately
-        return replica.objection_to_split() or ""
+        return unfit or self._host.touch(hosted).objection_to_split() or ""
 
     def _not_understood(self, info: ShardInfo, own: ReplicaId) -> str:
         for voter in info.membership.voters:

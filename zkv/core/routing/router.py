@@ -14,9 +14,10 @@ from zkv.core.cluster.group import NotLeading, Whereabouts
 from zkv.core.cluster.shardmap import Beacon, MapDelta
 from zkv.core.message import Message
 from zkv.core.raft.ready import Rng
-from zkv.core.routing.admin import AdminRequest, Desk
+from zkv.core.routing.admin import AdminRequest
 from zkv.core.routing.answers import Answering
 from zkv.core.routing.atlas import Atlas
+from zkv.core.routing.desk import Desk
 from zkv.core.routing.dispatch import Dispatch
 from zkv.core.routing.flights import Flights, Pauses
 from zkv.core.routing.ledger import Finished, Ledger

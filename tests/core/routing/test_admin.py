@@ -60,6 +60,21 @@ def test_who_knows_only_a_coordinator_that_does_not_lead_is_sent_on_to_the_one_t
     assert cluster.now_ms < 1_000_500, "nobody waits for a word that was refused at once"
 
 
+def test_what_a_coordinator_had_begun_when_it_was_deposed_is_asked_of_the_next(cluster: FakeCluster) -> None:
+    usual, left = cluster.answer_to, [1]
+
+    def deposed(address: str, frame: Message) -> Message | None:
+        answer = usual(address, frame)
+        if isinstance(frame, m.CreateTable) and left[0]:
+            left[0] -= 1
+            return m.AdminRefused(frame.id, "Unavailable", "coordinator c no longer leads", 2)
+        return answer
+
+    cluster.answer_to = deposed  # type: ignore[method-assign]
+    assert cluster.result(admin.create_table("new", 5)) is None
+    assert cluster.count(m.CreateTable) == 2
+
+
 def test_while_nobody_leads_the_coordinators_are_asked_in_turn_and_not_in_a_hurry() -> None:
     cluster = FakeCluster(given=("f:1", "g:1", "n1:1"))
     cluster.kill(COORDINATOR)

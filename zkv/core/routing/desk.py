@@ -132,7 +132,8 @@ class Desk:
         effect = _EFFECTS.get(answer.effect, "unknown")
         if kind is NoSuchTable and call.doubt and isinstance(call.request.order, m.DropTable):
             call.version = 0  # an earlier attempt, whose answer was lost, has dropped it
-        elif kind is Unavailable and effect == "none":
+        elif kind is Unavailable and effect != "done":
+            call.doubt = call.doubt or effect == "unknown"  # who led has taken it, and may or may not have done it
             call.detail = answer.what
             call.next_ms = now_ms + pause_ms(call.tries, 0, self._rng)
             if call.next_ms + LAST_MS > call.request.deadline_ms and not call.doubt:

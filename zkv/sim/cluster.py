@@ -1,5 +1,7 @@
 """A simulated cluster: one coordinator or a group, nodes, and whoever else is connected to the network."""
 
+from collections.abc import Callable
+
 from zkv.core.raft.ready import Timing
 from zkv.core.shard.descriptor import ShardState
 from zkv.sim.coordinators import SimCoordinator
@@ -24,6 +26,7 @@ class Cluster:
         self._drift = drift
         self._disk = disk
         self._timing = timing
+        self.recruited: Callable[[SimCoordinator], None] = lambda one: None  # told of each that comes later
         self.coordinators: list[SimCoordinator] = []
         for number in range(1, coordinators + 1):
             self._add_coordinator(COORDINATOR if number == 1 else f"{COORDINATOR}{number}")
@@ -49,7 +52,18 @@ class Cluster:
         """All coordinators, as an operator would name them to a process that starts."""
         return [coordinator.name for coordinator in self.coordinators]
 
-    def _add_coordinator(self, name: str) -> None:
+    def members(self) -> list[SimCoordinator]:
+        """The coordinators that are to be of the group, by the word of the one that leads."""
+        wanted = self.coordinator.core.state.coordinators
+        return [one for one in self.coordinators if any(name == one.name for name in wanted)]
+
+    def recruit(self) -> SimCoordinator:
+        """One more coordinator, with an empty folder, which nobody knows; it is not started yet."""
+        one = self._add_coordinator(f"{COORDINATOR}{len(self.coordinators) + 1}")
+        self.recruited(one)
+        return one
+
+    def _add_coordinator(self, name: str) -> SimCoordinator:
         one = SimCoordinator(
             self.world,
             self.network,
@@ -60,6 +74,7 @@ class Cluster:
             audience=self.audience,
         )
         self.coordinators.append(one)
+        return one
 
     def start(self) -> None:
         """Start every process."""
@@ -136,10 +151,11 @@ class Cluster:
 
     def may_lose_a_coordinator(self) -> bool:
         """Whether every coordinator runs and knows of no members but these, three or more, on the folders they have."""
-        folders = {one.name: one.machine.folder.incarnation for one in self.coordinators}
-        known = [one.core.hosted for one in self.coordinators if one.alive]
+        members = self.members()
+        folders = {one.name: one.machine.folder.incarnation for one in members}
+        known = [one.core.hosted for one in members if one.alive]
         groups = [hosted.replica.membership for hosted in known if hosted is not None and hosted.machine is not None]
-        return len(groups) == len(self.coordinators) and all(
+        return len(groups) == len(members) and all(
             len(group.voters) >= 3
             and not group.learners
             and sorted((voter.node, voter.incarnation) for voter in group.voters) == sorted(folders.items())

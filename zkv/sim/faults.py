@@ -13,6 +13,7 @@ from zkv import limits
 from zkv.sim.cluster import Cluster
 from zkv.sim.coordinators import SimCoordinator
 from zkv.sim.elastic import ELASTIC, Elastic, Order
+from zkv.sim.group import Swaps
 from zkv.sim.network import CALM, Cut, Link, both_ways
 from zkv.sim.ploys import Ploys
 from zkv.sim.processes import Process, SimNode
@@ -52,6 +53,7 @@ class Trouble:
         self._jumped_us: dict[str, int] = {}
         self._ploys = Ploys(cluster, self._later)
         self._elastic = Elastic(cluster, join, order, self._later)
+        self._swaps = Swaps(cluster, order, self._later)
         self._strike: dict[str, Callable[[], str]] = {
             "kill": self._kill,
             "kill all": self._kill_all,
@@ -70,6 +72,7 @@ class Trouble:
             "coordinator": self._kill_coordinator,
             "coordinator disk": self._hinder_coordinator,
             "lost coordinator": self._lose_coordinator,
+            "swap coordinator": lambda: self._swaps.swap(self._rng),
             "join": self._join_node,
             "leave": self._leave,
             "creation": lambda: make_table(self._rng),
@@ -221,7 +224,7 @@ class Trouble:
     def _lose_coordinator(self) -> str:
         """Of a group, while all of it is well: else nobody promises that a majority keeps its disks."""
         coordinator = self._a_coordinator()
-        if not self._cluster.may_lose_a_coordinator():
+        if not self._cluster.may_lose_a_coordinator() or coordinator not in self._cluster.members():
             return ""
         coordinator.kill()
         self._cluster.empty_folder(coordinator)

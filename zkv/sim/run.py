@@ -16,6 +16,7 @@ from zkv.errors import NoSuchTable, ZkvError
 from zkv.sim.checkers import Checkers, disagreements, wrong_maps
 from zkv.sim.client import SimClient
 from zkv.sim.cluster import Cluster
+from zkv.sim.coordinators import SimCoordinator
 from zkv.sim.elastic import tuning_of, with_elastic
 from zkv.sim.faults import JUMP_MS_MAX, Trouble
 from zkv.sim.group import not_whole, with_group
@@ -64,19 +65,25 @@ class Run:
             coordinators=plan.coordinators,
         )
         self._processes: dict[str, Process] = {}
+        self.clients: list[SimClient] = []
         self.checkers = Checkers(self.world, lambda: self.cluster.coordinator.core.state)
         for coordinator in self.cluster.coordinators:
             if plan.elastic:
                 coordinator.tuning = tuning_of(self.world.rng("tuning"))
-            self._processes[coordinator.name] = coordinator
-            self.checkers.add_coordinator(coordinator)
+            self._know_coordinator(coordinator)
+        self.cluster.recruited = self._know_coordinator
         for node in self.cluster.nodes:
             self._know(node)
         self.recorder = Recorder()
-        self.clients: list[SimClient] = []
         self.loads: list[Load] = []
         self._tables = list(TABLES)
         self.trouble = Trouble(self.cluster, self.swarm, plan.skip, self._join, self._order, self._make_one_more)
+
+    def _know_coordinator(self, coordinator: SimCoordinator) -> None:
+        self._processes[coordinator.name] = coordinator
+        self.checkers.add_coordinator(coordinator)
+        for client in self.clients:
+            coordinator.meet(client.wake)
 
     def _know(self, node: SimNode) -> None:
         self._processes[node.name] = node

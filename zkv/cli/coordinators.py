@@ -9,7 +9,7 @@ import typer
 import zkv
 from zkv.cli import options as o
 from zkv.cli.render import note, print_json, show_rows
-from zkv.core.routing import admin
+from zkv.core.routing.coordinators import add_coordinator, remove_coordinator
 from zkv.errors import StartError, Timeout, Unavailable
 from zkv.server.settings import group_of
 
@@ -62,7 +62,7 @@ def add(
     except (StartError, ValueError):
         raise typer.BadParameter(f"{member!r} is not NAME=HOST:PORT/PUBLISHPORT") from None
     with o.connected(address, timeout) as client:
-        client.ask(admin.add_coordinator(info.name, info.address, info.publish)).result()
+        client.ask(add_coordinator(info.name, info.address, info.publish)).result()
         if wait:
             _wait(client, within, lambda rows: any(row["name"] == info.name and _is_voter(row) for row in rows))
 
@@ -84,7 +84,7 @@ def remove(
     """
     o.ask_first(f"Take {name} out of the coordinators?", yes=yes, consent=f"takes {name} out of the coordinators")
     with o.connected(address, timeout) as client:
-        client.ask(admin.remove_coordinator(name)).result()
+        client.ask(remove_coordinator(name)).result()
         if wait:
             _wait(client, within, lambda rows: all(row["name"] != name for row in rows))
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
 
-from zkv.core.routing.admin import AdminRequest, add_coordinator, remove_coordinator
+from zkv.core.routing.admin import AdminRequest
+from zkv.core.routing.coordinators import add_coordinator, remove_coordinator
 from zkv.sim.cluster import Cluster
 from zkv.sim.coordinators import SimCoordinator
 from zkv.sim.swarm import Swarm

@@ -6,7 +6,7 @@ import msgspec
 
 from zkv import limits
 from zkv.core.cluster import messages as m
-from zkv.core.cluster.group import ChangeCoordinators, CoordinatorInfo
+from zkv.core.cluster.group import ChangeCoordinators
 from zkv.core.cluster.shardmap import MapSnapshot, Name, Partitioner
 from zkv.core.routing.operations import Bytes, Request, key_bytes
 from zkv.errors import InvalidRequest
@@ -15,7 +15,6 @@ from zkv.ids import NodeId
 T_co = TypeVar("T_co", covariant=True)
 Figures = dict[str, object]
 
-_NOWHERE: Final = "nowhere:0"
 _NAME: msgspec.msgpack.Decoder[str] = msgspec.msgpack.Decoder(Name)
 _ACTIONS: Final = ("drain", "undrain", "remove", "replace", "set")
 _PARTITIONERS: Final = {"hash": Partitioner.HASH, "range": Partitioner.RANGE}
@@ -103,16 +102,6 @@ def plan_node(
 def cancel_operator(operator: int) -> AdminRequest[None]:
     """Take back a plan that moves a replica."""
     return AdminRequest(m.CancelOperator(0, operator))
-
-
-def add_coordinator(name: str, address: str, publish: str) -> AdminRequest[None]:
-    """One coordinator more, which takes requests and broadcasts there; done when that is decided."""
-    return AdminRequest(ChangeCoordinators(0, "add", CoordinatorInfo(NodeId(name), address, publish)))
-
-
-def remove_coordinator(name: str) -> AdminRequest[None]:
-    """One coordinator less; done when that is decided."""
-    return AdminRequest(ChangeCoordinators(0, "remove", CoordinatorInfo(NodeId(name), _NOWHERE, _NOWHERE)))
 
 
 def change_tuning(

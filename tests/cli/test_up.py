@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import zkv
+from zkv.cli import up as up_module
 from zkv.server.exits import Exit
 from zkv.testing.ports import ClaimedPorts, is_free
 
@@ -176,3 +177,23 @@ def test_a_second_start_on_the_same_data_is_refused(start: Callable[[int], Up], 
     second.close()
     assert len(second.lines) == 1
     assert second.lines[0].startswith(f"zkv: {up.data} is in use by another bin/up")
+
+
+def test_the_larger_procfile_is_what_up_looks_for() -> None:
+    told: dict[str, list[str]] = {}
+    for line in (ROOT / "Procfile.ha").read_text().splitlines():
+        name, _, command = line.partition(": exec ")
+        spoken = f"printf '%s\\n' {command}"
+        printed = subprocess.run(
+            ["bash", "-c", spoken], capture_output=True, text=True, check=True, env={"ZKV_PORT": "7600"}
+        )
+        told[name] = printed.stdout.splitlines()
+    coordinators = [7600 + distance for distance in up_module._HA_COORDINATORS]
+    nodes = [7600 + distance for distance in up_module._HA_NODES]
+    assert len(told) == len(coordinators) + len(nodes) == 8
+    group = ",".join(f"c{n}=127.0.0.1:{port}/{port + 1}" for n, port in enumerate(coordinators, 1))
+    join = ",".join(f"127.0.0.1:{port}" for port in coordinators)
+    for number in range(1, 4):
+        assert told[f"c{number}"][-2:] == ["--group", group]
+    for number, port in enumerate(nodes, 1):
+        assert told[f"node{number}"][-4:] == ["--listen", f"127.0.0.1:{port}", "--join", join]

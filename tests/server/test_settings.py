@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from zkv.errors import StartError
-from zkv.server.settings import CoordinatorSettings, NodeSettings
+from zkv.server.settings import CoordinatorSettings, NodeSettings, group_of
 
 NODE = NodeSettings(id="node1", data=Path("/nowhere/node1"), listen="127.0.0.1:7410", join=("127.0.0.1:7400",))
 COORDINATOR = CoordinatorSettings("c1", Path("/nowhere/c1"), "127.0.0.1:7400", "127.0.0.1:7401")
@@ -69,3 +69,35 @@ def test_each_fault_of_a_coordinator_is_a_sentence(changed: dict[str, object], f
 
 def test_all_faults_are_named_at_once() -> None:
     assert len(faults(NODE, id="", listen="x", join=(), weight=-1.0, engine="none")) == 5
+
+
+GROUP = "c1=10.0.0.1:7400/7401,c2=10.0.0.2:7400/7401, c3=10.0.0.3:7400/7401"
+
+
+def test_a_group_is_read_as_it_is_written() -> None:
+    members = group_of(GROUP)
+    assert [info.name for info in members] == ["c1", "c2", "c3"]
+    assert (members[1].address, members[1].publish) == ("10.0.0.2:7400", "10.0.0.2:7401")
+    assert group_of("") == ()
+    taken = dataclasses.replace(COORDINATOR, group=members)
+    taken.validate()
+    assert taken.members == members
+    assert [info.address for info in COORDINATOR.members] == ["127.0.0.1:7400"], "without a group it is alone"
+
+
+@pytest.mark.parametrize(
+    "text", ["c1", "c1=10.0.0.1:7400", "=10.0.0.1:7400/7401", "c1=10.0.0.1/7401", "c/1=h:1/2", "c1=h:1/0"]
+)
+def test_a_group_that_cannot_be_read_is_refused_with_the_part_that_is_wrong(text: str) -> None:
+    with pytest.raises(StartError, match=r"is not NAME=HOST:PORT/PUBLISHPORT") as caught:
+        group_of(f"c9=10.0.0.9:7400/7401,{text}")
+    assert repr(text) in caught.value.what
+
+
+def test_a_group_has_this_coordinator_and_each_once() -> None:
+    others = group_of(GROUP)[1:]
+    assert faults(COORDINATOR, group=others) == ["--group names c2, c3, and not this coordinator, c1"]
+    twice = (*group_of(GROUP), others[0])
+    assert faults(COORDINATOR, group=twice) == ["--group names a coordinator twice"]
+    many = group_of(",".join(f"c{number}=10.0.0.{number}:7400/7401" for number in range(1, 9)))
+    assert faults(COORDINATOR, group=many) == ["--group names 8 coordinators: 7 at most"]

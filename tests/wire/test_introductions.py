@@ -7,12 +7,14 @@ import pytest
 
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.frames import Peers
+from zkv.core.cluster.group import CoordinatorInfo, Meet
 from zkv.core.message import Message
 from zkv.errors import BadFrame
-from zkv.ids import NodeId
+from zkv.ids import NodeId, ReplicaId
 from zkv.wire import codec
 
 Decode = Callable[[bytes], Message]
+NOWHERE = CoordinatorInfo(NodeId("c1"), "", "")
 NEW = {"what": ["later", "versions", {"may": "add"}]}
 
 
@@ -24,6 +26,7 @@ def frame(*fields: object) -> bytes:
 HELLO = frame(40, 5, 4, 77, NEW)
 WELCOME = frame(41, 5, 4, 77, "n1", "node", 9, NEW)
 REGISTER = frame(60, "n1", 11, 77, {"ip": 6}, None, "heavy", 4, NEW, NEW)
+MEET = frame(80, "c1", 11, 4, NEW)
 PEERS = frame(3, 77, "n1", 11, [[99, NEW], 4], "lane", 9.5, [1, 2, 3], 4, NEW)
 
 
@@ -36,8 +39,9 @@ PEERS = frame(3, 77, "n1", 11, [[99, NEW], 4], "lane", 9.5, [1, 2, 3], 4, NEW)
         (codec.decode_to_coordinator, REGISTER, m.Register(NodeId("n1"), 11, 77, "", "", 1.0, 4, ())),
         (codec.decode_to_node, PEERS, Peers(77, NodeId("n1"), 11, (), protocol=4)),
         (codec.decode_to_coordinator, PEERS, Peers(77, NodeId("n1"), 11, (), protocol=4)),
+        (codec.decode_to_coordinator, MEET, Meet(NodeId("c1"), 11, 4, NOWHERE, ReplicaId(0), ())),
     ],
-    ids=["hello to a node", "hello", "welcome", "register", "peers", "peers to a coordinator"],
+    ids=["hello to a node", "hello", "welcome", "register", "peers", "peers to a coordinator", "meet"],
 )
 def test_who_it_is_and_what_it_speaks_is_read_from_a_frame_of_another_shape(
     decode: Decode, strange: bytes, read: Message

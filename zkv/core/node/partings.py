@@ -26,6 +26,7 @@ class Partings:
 
     def __init__(self, host: Host[ShardMachine], protocol_of: Callable[[NodeId], int]) -> None:
         self.waiting: dict[ShardId, tuple[SplitShard, int]] = {}  # the order, and until when
+        self._woken: set[ShardId] = set()  # of these: nobody has answered for a while, as they slept
         self._host = host
         self._protocol_of = protocol_of
         self._fresh: list[SplitShard] = []
@@ -42,15 +43,15 @@ class Partings:
             if said:
                 events.append(said)
                 del self.waiting[shard]
+                self._woken.discard(shard)
         for order in self._fresh:
             hosted = self._host.hosted.get(order.shard)
             if hosted is None or hosted.replica.role is not Role.LEADER:
                 continue
-            replica = self._host.touch(hosted)
-            slept = replica.asleep
-            replica.stir()
-            if not slept:  # else nobody has answered for a while; the order comes again
-                self.waiting.setdefault(order.shard, (order, self._host.now_ms + LEVEL_MS))
+            if hosted.replica.asleep:
+                self._woken.add(order.shard)
+            self._host.touch(hosted).stir()
+            self.waiting.setdefault(order.shard, (order, self._host.now_ms + LEVEL_MS))
         self._fresh.clear()
         return events
 
@@ -60,7 +61,7 @@ class Partings:
         what = f"shard {order.shard}: split into it and {order.split.shard}"
         refusal = self._refusal(hosted, order)
         if refusal or hosted is None:
-            return f"{what}: {refusal}"
+            return "" if order.shard in self._woken and not late else f"{what}: {refusal}"
         replica = self._host.touch(hosted)
         if replica.is_level:
             replica.propose(EntryKind.SPLIT, encode(order.split))
@@ -70,6 +71,7 @@ class Partings:
     def _refusal(self, hosted: Hosted[ShardMachine] | None, order: SplitShard) -> str:
         if hosted is None or hosted.machine is None:
             return "it is not here"
+        self._host.touch(hosted).stir()  # it is not to fall asleep meanwhile
         info = hosted.machine.info
         unfit = wrong_with(info, order.split) or self._not_understood(info, hosted.replica.id)
         return unfit or self._host.touch(hosted).objection_to_split() or ""

@@ -1,5 +1,6 @@
 """A slice of seeds, and those that once found something. `zkv sim --runs 1000` goes on from here."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,18 @@ from zkv.sim.world import MS
 SLICE = range(1, 33)
 ELASTIC_SLICE = range(1, 13)
 GROUP_SLICE = range(2, 7)
+_REGRESSION = re.compile(r"(\d+) (\{.*?\}) (.+)")
 
 
 def regressions() -> list[tuple[int, str, str]]:
     lines = (Path(__file__).parent / "regressions.txt").read_text().splitlines()
-    return [(int(seed), plan, why) for seed, plan, why in (line.split(" ", 2) for line in lines if line[:1] != "#")]
+    found = [_REGRESSION.fullmatch(line) for line in lines if line[:1] != "#"]
+    return [(int(one[1]), one[2], one[3]) for one in found if one is not None]
+
+
+def test_every_line_of_the_list_is_a_seed() -> None:
+    lines = (Path(__file__).parent / "regressions.txt").read_text().splitlines()
+    assert len(regressions()) == sum(line[:1] != "#" for line in lines)
 
 
 @pytest.mark.parametrize(("seed", "plan", "why"), regressions(), ids=[f"{one[0]}" for one in regressions()])

@@ -30,12 +30,12 @@ def test_a_process_refuses_a_folder_of_a_newer_format_and_the_version_that_wrote
     cluster.terminate(name)
     folder = cluster.folder_of(name)
     identity = (folder / "identity.json").read_bytes()
-    (folder / "identity.json").write_text(json.dumps(json.loads(identity) | {"format": 2, "new": []}))
+    (folder / "identity.json").write_text(json.dumps(json.loads(identity) | {"format": 3, "new": []}))
     before = contents(folder)
     ended = subprocess.run(cluster.command(name), capture_output=True, text=True, timeout=_START_S, check=False)
     assert ended.returncode == Exit.STORAGE
     [line] = [line for line in ended.stderr.splitlines() if "format" in line]
-    assert "identity.json is of format 2, written by a newer zkv; this one reads up to 1" in line
+    assert "identity.json is of format 3, written by a newer zkv; this one reads up to 2" in line
     assert "start it with the version that wrote it" in line
     assert contents(folder) == before
     (folder / "identity.json").write_bytes(identity)

@@ -84,9 +84,9 @@ def of_format(path: Path, number: object, **more: object) -> None:
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (2, "is of format 2, written by a newer zkv; this one reads up to 1.*start it with the version that wrote it"),
+        (3, "is of format 3, written by a newer zkv; this one reads up to 2.*start it with the version that wrote it"),
         (7, "is of format 7, written by a newer zkv"),
-        (0, "is of format 0, which this version of zkv reads no more; it reads 1 to 1.*a version between.*rejoins"),
+        (0, "is of format 0, which this version of zkv reads no more; it reads 1 to 2.*a version between.*rejoins"),
         ("two", "cannot be read"),
     ],
 )
@@ -130,6 +130,7 @@ def second_to_third(path: Path) -> None:
 
 
 def test_an_older_folder_is_brought_forward_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_module, "FORMAT", 1)
     incarnation = joined(tmp_path, 99)
     monkeypatch.setattr(folder_module, "FORMAT", 3)
     monkeypatch.setattr(folder_module, "MIGRATIONS", {1: first_to_second, 2: second_to_third})
@@ -143,6 +144,19 @@ def test_an_older_folder_is_brought_forward_step_by_step(tmp_path: Path, monkeyp
     refuses(tmp_path)
 
 
+def test_a_folder_from_before_there_were_splits_is_opened_and_no_older_zkv_opens_it_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_module, "FORMAT", 1)
+    incarnation = joined(tmp_path, 99)
+    monkeypatch.undo()
+    folder = opened(tmp_path)
+    assert (folder.incarnation, folder.cluster) == (incarnation, 99)
+    folder.close()
+    monkeypatch.setattr(folder_module, "FORMAT", 1)
+    refuses(tmp_path)
+
+
 def test_a_step_that_was_interrupted_is_begun_anew_and_those_before_it_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +164,7 @@ def test_a_step_that_was_interrupted_is_begun_anew_and_those_before_it_are_not(
         del path
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(folder_module, "FORMAT", 1)
     incarnation = joined(tmp_path)
     monkeypatch.setattr(folder_module, "FORMAT", 3)
     monkeypatch.setattr(folder_module, "MIGRATIONS", {1: first_to_second, 2: interrupted})
@@ -164,6 +179,7 @@ def test_a_step_that_was_interrupted_is_begun_anew_and_those_before_it_are_not(
 
 
 def test_a_folder_older_than_the_oldest_migration_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_module, "FORMAT", 1)
     joined(tmp_path)
     monkeypatch.setattr(folder_module, "FORMAT", 4)
     monkeypatch.setattr(folder_module, "MIGRATIONS", {1: first_to_second, 3: second_to_third})

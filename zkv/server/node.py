@@ -38,6 +38,7 @@ from zkv.wire import codec
 _POLL_MS = 20  # the longest wait while anything goes on,
 _SLEEP_MS = 100  # and while nothing does
 _CHORES_MS = 10
+_BUSY_MS = 20  # how often a node that is never idle does a little of what else waits until it is
 _HAND_OVER_MS = 3_000
 _ANSWER_BYTES_MAX = limits.FRAME_BYTES_MAX - 64 * 1024
 
@@ -75,6 +76,7 @@ class NodeProcess:
         self._again = False
         self._wait_ms = 0
         self._chores_at_ms = 0
+        self._busy_at_ms = 0
         for source in (self.router, self.store.flusher):
             self._poller.register(source, zmq.POLLIN)
 
@@ -121,7 +123,10 @@ class NodeProcess:
         self.store.tend(node.host, now, idle=not ready)
         if now >= self._chores_at_ms or not ready:
             self._chores(now)
-        if not ready and not self._again:
+        if ready and now >= self._busy_at_ms:
+            self._busy_at_ms = now + _BUSY_MS
+            node.idle(busy=True)
+        elif not ready and not self._again:
             self._again = node.idle()
         self._wait_ms = self._pause_ms(now, idle=not ready)
 

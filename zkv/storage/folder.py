@@ -25,12 +25,18 @@ from zkv.storage.faults import REJOIN, Damaged, DiskFull
 from zkv.storage.open_engine import stored_kind
 from zkv.storage.segment_file import SUFFIX
 
-FORMAT = 1
+FORMAT = 2
 Migration = Callable[[Path], None]
+
+
+def _as_it_is(path: Path) -> None:
+    """Format 2 has splits in logs and ranges of shared spaces in rows; what format 1 wrote means the same in it."""
+
+
 # By the format that each begins with: brings a folder's files to the next format. `identity.json` names that only when
 # the step has returned, so a step that was interrupted is begun anew, and whatever it has done must still be readable
 # as the old format: it writes beside what there is.
-MIGRATIONS: Final[dict[int, Migration]] = {}
+MIGRATIONS: Final[dict[int, Migration]] = {1: _as_it_is}
 _IDENTITY, _LOCK, _PID, _FAILED = "identity.json", "lock", "pid", "failed"
 _HALF_MADE = _IDENTITY + ".new"
 _MAY_BE_THERE = frozenset({_LOCK, _PID, _HALF_MADE, "lost+found"})  # in a folder that is nobody's yet

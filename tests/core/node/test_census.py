@@ -39,3 +39,17 @@ def test_of_shards_led_elsewhere_nothing_is_said() -> None:
     while other.idle():
         pass
     assert sizes(other.host, other.census) == ()
+
+
+def test_a_node_that_is_never_idle_counts_in_small_slices() -> None:
+    trio = Trio()
+    name = trio.leader()
+    puts = tuple(Put(f"{number:04d}".encode(), b"value") for number in range(1_000))
+    trio.answer(name, WriteGroup(1, SHARD, 1, 5_000, bytes(5) + b"a" + CLIENT + CLIENT, 1, 1, MAJORITY, False, puts))
+    node = trio.machines[name].node
+    slices = 0
+    while node.idle(busy=True):
+        slices += 1
+    (size,) = sizes(node.host, node.census)
+    assert size.bytes == 1_000 * (4 + 5 + 9)
+    assert slices >= 4

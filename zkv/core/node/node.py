@@ -223,9 +223,9 @@ class Node:
             due_ms = min(due_ms, self._map_asked_ms + _ASK_MAP_MS)
         return due_ms - self.host.clock.shift_ms
 
-    def idle(self) -> bool:
-        """Nothing came in this turn: do a little of what can wait. Returns whether there is more of it."""
-        return self.census.go_on(self.host.hosted, self.host.now_ms)
+    def idle(self, *, busy: bool = False) -> bool:
+        """Nothing came in this turn: do a little of what can wait; less if `busy`. Whether there is more of it."""
+        return self.census.go_on(self.host.hosted, self.host.now_ms, busy=busy)
 
     def disk_is(self, *, full: bool) -> None:
         """The disk has room for what clients write, or has not: then it is refused, and others are to lead (rule 6).

@@ -16,7 +16,7 @@ from zkv.cli.plans import SavedPlan
 
 KEY_COMMANDS = ["put", "get", "delete", "incr", "mput", "mget", "scan", "import", "export"]
 CLUSTER_COMMANDS = ["tables", "status", "nodes", "shards", "locate", "ring", "operators", "apply", "tune"]
-PROCESS_COMMANDS = ["coordinator", "node", "bench", "sim"]
+PROCESS_COMMANDS = ["coordinator", "node", "bench", "sim", "sim-placement"]
 COMMANDS = KEY_COMMANDS + CLUSTER_COMMANDS + PROCESS_COMMANDS
 GROUPED = [
     *("table create", "table drop", "table split", "table show", "map watch", "bench ceiling"),

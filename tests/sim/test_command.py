@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +56,18 @@ def test_what_did_not_pass_ends_the_search_with_its_seed(
 def test_a_plan_that_cannot_be_read_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["sim", "--plan", '{"burst":1}']) == 2
     assert capsys.readouterr().err.startswith("zkv: a plan cannot be read: Object contains unknown field `burst`")
+
+
+def test_a_day_of_placement_is_shown_drawn_and_printed_as_json(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    small = ["sim-placement", "--nodes", "8", "--shards", "60", "--still", "1", "--moving", "1", "--rest", "0"]
+    picture = tmp_path / "day.png"
+    assert run([*small, "--plot", str(picture)]) == 0
+    assert "0 shards moved twice in their cooling time" in capsys.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert run([*small, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [hour["load"] for hour in told["hours"]] == ["still", "moving"]
+    assert told["day"]["nodes"] == 8
+    assert told["moves"] == sum(hour["moves"] for hour in told["hours"]) > 0

@@ -13,6 +13,7 @@ from zkv.cli import (
     coordinators,
     data,
     elastic,
+    placement,
     plans,
     processes,
     sim,
@@ -68,6 +69,7 @@ app.command(rich_help_panel=_PROCESSES)(processes.node)
 app.command(hidden=True)(processes.up)
 app.add_typer(bench.app, name="bench", rich_help_panel=_PROCESSES)
 app.command(rich_help_panel=_PROCESSES)(sim.sim)
+app.command(rich_help_panel=_PROCESSES)(placement.sim_placement)
 app.command(rich_help_panel=_PROCESSES)(chaos.chaos)
 app.command(rich_help_panel=_PROCESSES)(tour.tour)
 

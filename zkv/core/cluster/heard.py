@@ -1,0 +1,69 @@
+"""What leaders say of their shards' bytes and requests, and the long averages of it (pure, lost with the lead)."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from zkv.ids import ShardId
+
+STEADY_HALF_MS: Final = 600_000  # after so long, half of an average is what was said since: see `evenness`
+
+
+@dataclass(slots=True)
+class Figures:
+    """Of one shard. `bytes` -1, `requests` -1: nobody has counted them yet."""
+
+    bytes: float = -1.0
+    requests: float = -1.0
+    steady: float = -1.0
+
+
+class Heard:
+    """The last figures of every shard of which any were said."""
+
+    def __init__(self) -> None:
+        self.figures: dict[ShardId, Figures] = {}
+        self._mean = (0.0, 0.0)
+        self._averaged_ms = 0
+
+    def clear(self) -> None:
+        """Nothing was heard."""
+        self.figures.clear()
+
+    def take(self, shard: ShardId, size: float, requests: float) -> None:
+        """A leader has said this of its shard; -1: it does not know that yet, and what was said before counts."""
+        own = self.figures.get(shard)
+        if own is None:
+            own = self.figures[shard] = Figures()
+        if size >= 0:
+            own.bytes = size
+        if requests >= 0:
+            own.requests = requests
+            if own.steady < 0:
+                own.steady = requests
+
+    def average(self, now_ms: int) -> None:
+        """Time goes on: the long averages follow what was last said."""
+        passed_ms, self._averaged_ms = now_ms - self._averaged_ms, now_ms
+        part = 1 - 0.5 ** (passed_ms / STEADY_HALF_MS)
+        for own in self.figures.values():
+            own.steady += (own.requests - own.steady) * part
+        counted = [own.bytes for own in self.figures.values() if own.bytes >= 0]
+        asked = [own.requests for own in self.figures.values() if own.requests >= 0]
+        self._mean = (sum(counted) / max(len(counted), 1), sum(asked) / max(len(asked), 1))
+
+    def of(self, shard: ShardId) -> Figures:
+        """The shard's figures; what nobody has said of it is taken to be as of the others on average."""
+        own = self.figures.get(shard)
+        size, asked = self._mean
+        if own is None:
+            return Figures(size, asked, asked)
+        if own.bytes >= 0 and own.requests >= 0:
+            return own
+        requests, steady = (own.requests, own.steady) if own.requests >= 0 else (asked, asked)
+        return Figures(own.bytes if own.bytes >= 0 else size, requests, steady)
+
+    def forget(self, there: Collection[ShardId]) -> None:
+        """Only these shards are there."""
+        for gone in [shard for shard in self.figures if shard not in there]:
+            del self.figures[gone]

@@ -1,9 +1,12 @@
+from collections import deque
+
 from tests.core.cluster.made import member, node, snapshot, table
 from tests.core.cluster.made import shard as made_shard
+from zkv.core.cluster.evenness import Wish
 from zkv.core.cluster.leaders import CALM_MS, RETRY_MS, TRANSFER_EVERY_MS, LeaderBalance, excess_of
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.messages import TransferLeader
-from zkv.core.cluster.shardmap import NodeState
+from zkv.core.cluster.shardmap import NodeState, Partitioner, Tuning
 from zkv.core.raft.messages import Membership
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import NodeId, ReplicaId, ShardId
@@ -15,13 +18,18 @@ def led(number: int, *nodes: str) -> ShardInfo:
     return made_shard(number, bytes([number]), bytes([number + 1]), members=Membership(1, voters), leader=10 * number)
 
 
-def map_of(*shards: ShardInfo, down: tuple[str, ...] = (), weights: dict[str, float] | None = None) -> ShardMap:
+def map_of(
+    *shards: ShardInfo,
+    down: tuple[str, ...] = (),
+    weights: dict[str, float] | None = None,
+    partitioner: Partitioner = Partitioner.HASH,
+) -> ShardMap:
     names = sorted({own.node for info in shards for own in info.membership.voters})
     nodes = tuple(
         node(name, weight=(weights or {}).get(name, 1.0), state=NodeState.DOWN if name in down else NodeState.UP)
         for name in names
     )
-    return ShardMap(snapshot(1, tables=(table(1),), nodes=nodes, shards=shards))
+    return ShardMap(snapshot(1, tables=(table(1, partitioner=partitioner),), nodes=nodes, shards=shards))
 
 
 def test_the_busiest_node_gives_a_leader_to_the_idlest_of_its_group() -> None:
@@ -79,3 +87,26 @@ def test_orders_wait_for_calm_come_one_a_second_and_spare_a_shard_that_was_tried
 def test_switched_off_it_orders_nothing() -> None:
     made = map_of(*(led(number, "a", "b", "c") for number in (1, 2, 3)))
     assert LeaderBalance(enabled=False).next_order(made, 0) is None
+
+
+def test_leaders_of_range_tables_go_by_wishes_and_those_that_hold_no_longer_are_passed_over() -> None:
+    shards = [led(number, "a", "b", "c") for number in (1, 2, 3, 4)]
+    made = map_of(*shards, partitioner=Partitioner.RANGE)
+    gone, elsewhere, busy, good = (
+        Wish(ShardId(shard), NodeId(source), NodeId("b"), "")
+        for shard, source in ((9, "a"), (1, "c"), (2, "a"), (3, "a"))
+    )
+    wishes = deque([gone, elsewhere, busy, good])
+    balance = LeaderBalance()
+    assert balance.next_order(made, 0, {ShardId(2)}, wishes) == (NodeId("a"), TransferLeader(ShardId(3), ReplicaId(31)))
+    assert not wishes
+    assert balance.next_order(made, TRANSFER_EVERY_MS, (), wishes) is None  # their number is no reason
+    wishes.append(good)
+    down = map_of(*shards, partitioner=Partitioner.RANGE, down=("c",))
+    assert balance.next_order(down, 2 * TRANSFER_EVERY_MS, (), wishes) is None
+
+
+def test_with_the_balance_off_leaders_of_range_tables_go_by_number() -> None:
+    made = map_of(*(led(number, "a", "b", "c") for number in (1, 2, 3)), partitioner=Partitioner.RANGE)
+    made.tuning = Tuning(balance=False)
+    assert LeaderBalance().next_order(made, 0) is not None

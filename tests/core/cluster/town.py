@@ -42,6 +42,10 @@ class Group:
             return
         self.info = msgspec.structs.replace(self.info, leader=living[0].replica, term=self.info.term + 1)
 
+    def change_leader(self, replica: ReplicaId) -> None:
+        """That one leads the next term."""
+        self.info = msgspec.structs.replace(self.info, leader=replica, term=self.info.term + 1)
+
     def change(self, order: m.ChangeMember, alive: Callable[[Member], bool] = lambda member: True) -> None:
         """One step of membership, if the version is the expected one and enough voters would be left."""
         held = self.info.membership
@@ -282,8 +286,7 @@ class Town:
             case m.SplitShard():
                 self.split_group(message)
             case m.TransferLeader():
-                group = self.groups[message.shard]
-                group.info = msgspec.structs.replace(group.info, leader=message.target, term=group.info.term + 1)
+                self.groups[message.shard].change_leader(message.target)
 
     def members_of(self, shard: ShardId) -> tuple[Member, ...]:
         membership = self.groups[shard].info.membership

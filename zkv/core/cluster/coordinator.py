@@ -98,8 +98,7 @@ class Coordinator:
         self._proposed: MapCommand | None = None
         self._stirred = True  # something happened that may call for a command, an answer or an order
         self._first_node_ms: int | None = None
-        self._beacon_at_ms = 0
-        self._look_at_ms = 0
+        self._beacon_at_ms = self._look_at_ms = 0
         self._early: list[tuple[bytes, Request]] = []
         self._outbox: list[tuple[bytes, Message]] = []
         self._broadcasts: list[MapDelta | Beacon | Whereabouts] = []
@@ -171,7 +170,7 @@ class Coordinator:
         self._stirred = self._stirred or self._is_unsettled()
         busy = {plan.shard for plan in self.state.operators.values()}
         busy |= {plan.shard for plan in self.state.splits.values()}
-        order = self.balance.next_order(self.state.map, now_ms, busy)
+        order = self.balance.next_order(self.state.map, now_ms, busy, self.upkeep.evening.handovers)
         session = self.liveness.sessions.get(order[0]) if order is not None else None
         if order is not None and session is not None:
             self._outbox.append((session.source, order[1]))
@@ -241,6 +240,7 @@ class Coordinator:
             case m.MapRequest():
                 self._outbox.append((source, m.MapAnswer(message.id, self.state.map.snapshot())))
             case m.ShardSizes():
+                self.upkeep.evening.take(message.sizes)
                 is_large = self._leading and self.sizes.take(message.sizes, self.state.split_bytes)
                 self._stirred = self._stirred or is_large
             case m.Register() | m.Alive() | m.Dropped():
@@ -290,7 +290,8 @@ class Coordinator:
 
     def _status(self, request: m.StatusRequest) -> m.StatusAnswer:
         told = figures(self.state, self.reports, self.liveness, leading=self._leading, received=self.received)
-        return m.StatusAnswer(request.id, msgspec.msgpack.encode({**told, **self.gauges()}))
+        told = {**told, **self.upkeep.evening.figures(), **self.gauges()}
+        return m.StatusAnswer(request.id, msgspec.msgpack.encode(told))
 
     def _founding(self) -> MapCommand:
         """The very first command: the cluster's id and the incarnation of its coordinators' group."""
@@ -359,9 +360,7 @@ class Coordinator:
             return True
         if self.state.operators or self.state.splits or self.state.counters.table == 1:
             return True
-        if len(self.tables) or len(self.splits) or len(self.changes):
-            return True
-        if len(self.regroup) or self._moved():
+        if len(self.tables) or len(self.splits) or len(self.changes) or len(self.regroup) or self._moved():
             return True
         if any(info.state != ShardState.ACTIVE for info in self.state.map.shards.values()):
             return True

@@ -78,6 +78,14 @@ class Bounds:
     handovers: int = 8  # in one decision
 
 
+class Load(NamedTuple):
+    """What a node has of something, and as a multiple of its fair share. `is_off`: it is being evened out."""
+
+    load: float
+    fullness: float
+    is_off: bool
+
+
 class Scale:
     """How full each node is of one thing: its load as a multiple of its fair share.
 
@@ -107,6 +115,10 @@ class Scale:
     def fullness(self, node: NodeId) -> float:
         """The node's load as a multiple of its share."""
         return self.loads[node] / self._shares[node]
+
+    def load_of(self, node: NodeId) -> Load:
+        """All of it, to be told."""
+        return Load(self.loads[node], self.fullness(node), node in self.off)
 
     def excess(self, node: NodeId) -> float:
         """How much the node has above its share; below 0: how much it lacks."""
@@ -164,6 +176,7 @@ class Evenness:
     steadily: set[NodeId] = field(default_factory=set)  # by requests over a long time
     moved: dict[ShardId, int] = field(default_factory=dict)  # until when a shard stays where it is
     handed: dict[ShardId, int] = field(default_factory=dict)  # until when its leader stays
+    loads: dict[NodeId, tuple[Load, Load]] = field(default_factory=dict)  # by bytes and requests, as last decided on
 
     def decide(
         self, homes: Sequence[Home], pieces: Sequence[Piece], busy: Mapping[NodeId, int], replicas: int, now_ms: int
@@ -174,13 +187,14 @@ class Evenness:
         if not homes or not pieces:
             return Wishes([], [])
         decision = _Decision(self, homes, pieces, busy, replicas)
-        decision.even_requests()
         decision.even_bytes()
         decision.even_leads()
+        decision.even_requests()
         self.held, self.led, self.steadily = decision.held.off, decision.led.off, decision.steadily.off
+        self.loads = {home.node: (decision.held.load_of(home.node), decision.led.load_of(home.node)) for home in homes}
         cooled_ms, lead_ms = now_ms + self.bounds.cooling_ms, now_ms + self.bounds.lead_cooling_ms
         self.moved |= {wish.shard: cooled_ms for wish in decision.moves}
-        self.handed |= {wish.shard: lead_ms for wish in (*decision.moves, *decision.handovers)}
+        self.handed |= dict.fromkeys(decision.handed, lead_ms)
         return Wishes(decision.moves, decision.handovers)
 
 
@@ -192,6 +206,7 @@ class _Decision:
     ) -> None:
         self.moves: list[Wish] = []
         self.handovers: list[Wish] = []
+        self.handed: set[ShardId] = set()  # shards that are to be led elsewhere, by a hand-over or a move
         self._memory = memory
         self._bounds = memory.bounds
         self._zones = {home.node: home.zone for home in homes}
@@ -327,6 +342,7 @@ class _Decision:
         return found
 
     def _hand_over(self, piece: Piece, source: NodeId, target: NodeId) -> None:
+        self.handed.add(piece.shard)
         self.led.move(source, target, piece.requests + LEAD_REQUESTS)
         self.steadily.move(source, target, _lead(piece))
 

@@ -226,12 +226,16 @@ class Alive(Message, tag=63, frozen=True, gc=False):
 
 
 class ShardSize(Message, frozen=True, gc=False):
-    """How large a shard was when its leader last counted: keys and values, and a partition key near the middle."""
+    """How large a shard was when its leader last counted: keys and values, and a partition key near the middle.
+
+    `bytes` -1: not counted in this range yet; `requests`: operations a second lately, -1: not known yet.
+    """
 
     shard: ShardId
     range_version: int
     middle: bytes
     bytes: int
+    requests: int = -1
 
 
 class ShardSizes(Message, tag=58, frozen=True, gc=False):

@@ -78,8 +78,12 @@ def _moves_of(table: TableInfo, holdings: list[Holding], standing: Standing, *, 
     kept = [_kept(own, gone, standing) for own, gone in zip(holdings, going, strict=True)]
     if even and len({zones[node.node] for node in staying}) >= table.replicas:
         kept = [_apart(nodes, zones) if own.is_free else nodes for own, nodes in zip(holdings, kept, strict=True)]
+    is_hashed = table.partitioner == Partitioner.HASH
+    is_apart = all(len(nodes) == len(own.members) for own, nodes in zip(holdings, kept, strict=True))
+    if not is_hashed and is_apart and not any(going):
+        return []  # shares of range tables are evened out by bytes and requests: see `evening`
     tokens = [_token(table, own.info) for own in holdings]
-    wanted = _ring(staying).reassign(tokens, kept, table.replicas, even=even)
+    wanted = _ring(staying).reassign(tokens, kept, table.replicas, even=even and is_hashed)
     moves: list[Move] = []
     for own, leaving, nodes in zip(holdings, going, wanted, strict=True):
         moves += _moves_in(own, leaving, tuple(map(NodeId, nodes)), standing) if own.is_free else []

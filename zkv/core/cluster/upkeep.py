@@ -9,11 +9,12 @@ from typing import Final
 from msgspec import structs
 
 from zkv.core.cluster.draft import Draft
+from zkv.core.cluster.evening import Evening
 from zkv.core.cluster.liveness import Liveness
 from zkv.core.cluster.moves import Move, is_idle, is_possible, wanted_moves
 from zkv.core.cluster.operators import Cause, ReplaceReplica, has_begun, undone
 from zkv.core.cluster.replacement import draft_replacements
-from zkv.core.cluster.shardmap import NodeDuty, NodeInfo, NodeState
+from zkv.core.cluster.shardmap import NodeDuty, NodeInfo, NodeState, Partitioner
 from zkv.core.cluster.standing import Standing
 from zkv.core.shard.descriptor import ShardState
 from zkv.ids import NodeId, ShardId
@@ -37,6 +38,7 @@ class Upkeep:
         self._reckoned: tuple[object, list[Move] | None] = (None, None)  # from what, and what came of it
         self._next_ms = 0  # of a large cluster, all is reckoned only now and then
         self._is_due = False
+        self.evening = Evening()  # of range tables
 
     def clear(self) -> None:
         """This coordinator has just begun to lead, or leads no longer."""
@@ -45,6 +47,7 @@ class Upkeep:
         self._left_alone.clear()
         self._is_calm = self._is_due = False
         self._reckoned = (None, None)
+        self.evening.begin(self._liveness.now_ms)
 
     def look(self, nodes: dict[NodeId, NodeInfo], grace_ms: int) -> bool:
         """See who is there by now; whether time alone, or a change of the nodes, calls for another decision."""
@@ -57,6 +60,7 @@ class Upkeep:
         before = (self.dead, self._is_calm, len(self._left_alone))
         self.dead, self._is_calm = dead, now_ms >= self._calm_from_ms
         self._left_alone = {shard: until_ms for shard, until_ms in self._left_alone.items() if now_ms < until_ms}
+        is_due = is_due or self.evening.is_due(now_ms)
         return is_due or before != (self.dead, self._is_calm, len(self._left_alone))
 
     def draft(self, draft: Draft, standing: Standing) -> None:
@@ -65,6 +69,7 @@ class Upkeep:
         moves = self.moves(draft, standing)
         if moves is not None:
             self._plan(draft, standing, moves)
+        self.evening.draft(draft, standing, self.is_left_alone, self._liveness.now_ms, may_plan=self._is_even(draft))
         for node in draft.nodes():
             if node.duty == NodeDuty.REMOVED and not _is_named(draft, node.node):
                 draft.drop_node(node.node)
@@ -132,11 +137,14 @@ class Upkeep:
     def _plan(self, draft: Draft, standing: Standing, moves: list[Move]) -> None:
         """Make the plans that are wanted. One that was only to even out, and is not wanted any more, ends."""
         wanted = {(move.source, move.target): move for move in moves}
+        moving = {move.shard for move in moves}
+        ordered = {table.table for table in draft.tables() if table.partitioner == Partitioner.RANGE}
         for plan in draft.operators():
             info = draft.shard(plan.shard)
             if info is None or not is_idle(plan, info):
                 continue
-            if wanted.pop((plan.source, plan.target.node), None) is None:
+            is_of_evening = info.table in ordered and plan.shard not in moving and draft.tuning.balance
+            if wanted.pop((plan.source, plan.target.node), None) is None and not is_of_evening:
                 draft.finish(plan)
         for move in wanted.values():
             info = draft.shard(move.shard)

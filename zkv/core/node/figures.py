@@ -4,8 +4,10 @@ from zkv.core.cluster.messages import ShardSize
 from zkv.core.cluster.shardmap import Partitioner
 from zkv.core.node.census import Census
 from zkv.core.node.host import Host, Hosted
+from zkv.core.node.rates import Rates
 from zkv.core.raft.replica import Role
 from zkv.core.shard.machine import ShardMachine
+from zkv.ids import ShardId
 
 
 def shard_figures(host: Host[ShardMachine], census: Census) -> dict[str, dict[str, object]]:
@@ -13,17 +15,32 @@ def shard_figures(host: Host[ShardMachine], census: Census) -> dict[str, dict[st
     return {str(shard): _figures(one, census) for shard, one in host.hosted.items()}
 
 
-def sizes(host: Host[ShardMachine], census: Census) -> tuple[ShardSize, ...]:
-    """Of the shards of range tables that are led here, as far as they were counted since their range last changed."""
-    found: list[ShardSize] = []
-    for shard, hosted in host.hosted.items():
-        info, counted = hosted.machine.info if hosted.machine is not None else None, census.middle.get(shard)
-        if info is None or counted is None or hosted.replica.role is not Role.LEADER:
-            continue
-        version, middle = counted
-        if info.partitioner == Partitioner.RANGE and version == info.range_version:
-            found.append(ShardSize(shard, version, middle, census.bytes[shard]))
-    return tuple(found)
+class Sizes:
+    """Of the shards of range tables that are led here: bytes, as last counted, and requests a second."""
+
+    def __init__(self, host: Host[ShardMachine], census: Census, asked: dict[ShardId, int]) -> None:
+        self._host = host
+        self._census = census
+        self._asked = asked
+        self._rates = Rates()
+
+    def __call__(self) -> tuple[ShardSize, ...]:
+        """What is known now. What was counted before the range last changed is not."""
+        led: dict[ShardId, int] = {}
+        for shard, hosted in self._host.hosted.items():
+            info = hosted.machine.info if hosted.machine is not None else None
+            if info is not None and info.partitioner == Partitioner.RANGE and hosted.replica.role is Role.LEADER:
+                led[shard] = info.range_version
+        self._rates.look(self._asked, led, self._host.now_ms)
+        found: list[ShardSize] = []
+        for shard, range_version in led.items():
+            version, middle = self._census.middle.get(shard, (-1, b""))
+            requests = self._rates.of(shard)
+            if version == range_version:
+                found.append(ShardSize(shard, version, middle, self._census.bytes[shard], requests))
+            elif requests >= 0:
+                found.append(ShardSize(shard, range_version, b"", -1, requests))
+        return tuple(found)
 
 
 def _figures(hosted: Hosted[ShardMachine], census: Census) -> dict[str, object]:

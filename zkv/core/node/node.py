@@ -23,7 +23,7 @@ from zkv.core.node import orders
 from zkv.core.node.census import Census
 from zkv.core.node.contracts import RecoveredReplica
 from zkv.core.node.empty_learners import EmptyLearners
-from zkv.core.node.figures import shard_figures, sizes
+from zkv.core.node.figures import Sizes, shard_figures
 from zkv.core.node.host import Effects, Host
 from zkv.core.node.links import LinkWatch
 from zkv.core.node.machines import make_machine
@@ -90,7 +90,7 @@ class Node:
         self.transfers = Transfers(self.host, self.census.bytes)
         self.empty_learners = EmptyLearners(self.host)
         self.registration = Registration(identity)
-        self.registration.sizes = lambda: sizes(self.host, self.census)
+        self.registration.sizes = Sizes(self.host, self.census, self.service.asked)
         self.links = LinkWatch()
         self.counts: dict[str, int] = {}
         self.crowded: Collection[bytes] = ()  # clients for whom much waits that they do not read, as the shell knows

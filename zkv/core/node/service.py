@@ -59,8 +59,8 @@ class Service:
         self.parting: Collection[ShardId] = ()  # what is written to these waits, for they are to be split
         self.answers: dict[Route, list[Answer]] = {}
         self.forwards: dict[NodeId, dict[bytes, list[Group]]] = {}
-        self.reads_served = 0
-        self.writes_applied = 0
+        self.reads_served = self.writes_applied = 0
+        self.asked: dict[ShardId, int] = {}  # operations by shard, as its leader; whoever makes rates of them clears it
         self._host: Host[ShardMachine]
         self._queues: dict[ShardId, Queue] = {}
         self._dirty: dict[ShardId, Queue] = {}
@@ -100,7 +100,9 @@ class Service:
     def _take_here(self, hosted: Hosted[ShardMachine], machine: ShardMachine, group: Group, route: Route) -> None:
         if group.range_version != machine.info.range_version:
             self._answer(route, refusals.stale_range(group, self._described(hosted, machine)))
-        elif isinstance(group, WriteGroup):
+            return
+        self.asked[group.shard] = self.asked.get(group.shard, 0) + group.count
+        if isinstance(group, WriteGroup):
             self._take_write(hosted, machine, group, route)
         else:
             self._take_read(hosted, group, route)

@@ -114,6 +114,11 @@ class WriteGroup(Message, tag=1, frozen=True, gc=False):
     retry: bool
     operations: Annotated[tuple[Operation, ...], Meta(min_length=1, max_length=limits.BATCH_OPERATIONS_MAX)]
 
+    @property
+    def count(self) -> int:
+        """How many operations it is."""
+        return len(self.operations)
+
 
 def level_fault(group: WriteGroup, voters: int) -> str:
     """Why the group cannot be had at its level, or ""."""
@@ -139,6 +144,11 @@ class ReadGroup(Message, tag=2, frozen=True, gc=False):
     any_replica: bool
     keys: Annotated[tuple[Key, ...], Meta(min_length=1, max_length=limits.BATCH_OPERATIONS_MAX)]
 
+    @property
+    def count(self) -> int:
+        """How many operations it is."""
+        return len(self.keys)
+
 
 class ScanGroup(Message, tag=3, frozen=True, gc=False):
     """One page of the shard's rows in partition-key order, within its range.
@@ -158,6 +168,11 @@ class ScanGroup(Message, tag=3, frozen=True, gc=False):
     prefix: Annotated[bytes, Meta(max_length=limits.KEY_BYTES_MAX)]
     limit: Annotated[int, Meta(ge=1, le=limits.SCAN_PAGE_ROWS_MAX)]
     reverse: bool
+
+    @property
+    def count(self) -> int:
+        """How many operations it is."""
+        return 1
 
 
 Group = WriteGroup | ReadGroup | ScanGroup

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 from zkv.core.cluster import versions
+from zkv.core.cluster.evening import Evening
+from zkv.core.cluster.evenness import Bounds
 from zkv.core.cluster.frames import PeerMessage, Peers
 from zkv.core.cluster.group import CoordinatorInfo
 from zkv.core.cluster.shardmap import Tuning
@@ -44,6 +46,7 @@ class SimCoordinator(Process):
         self._given = given
         self._stopping_ms: int | None = None
         self.tuning = Tuning(balance=False)  # of a new cluster: joins as such move nothing, unless a run wants it
+        self.is_hasty = False  # range tables are evened out far oftener than elsewhere
         self._audience = audience
 
     def start(self) -> None:
@@ -64,6 +67,8 @@ class SimCoordinator(Process):
             given=tuple(info_of(name) for name in self._given()),
         )
         self.core.logic.first_tuning = self.tuning
+        if self.is_hasty:
+            make_hasty(self.core.logic.upkeep.evening)
         self.core.load(self.store.recovered, self.clock.now_ms())
         self._stopping_ms = None
         self.began()
@@ -162,3 +167,9 @@ class SimCoordinator(Process):
 def info_of(name: str) -> CoordinatorInfo:
     """A simulated coordinator is found, and heard, under its name."""
     return CoordinatorInfo(NodeId(name), name, name)
+
+
+def make_hasty(evening: Evening) -> None:
+    """In the seconds of a run range tables are to be evened out, too."""
+    evening.first_ms, evening.every_ms = 1_000, 500
+    evening.bounds = Bounds(cooling_ms=2_000, lead_cooling_ms=2_000)

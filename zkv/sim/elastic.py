@@ -27,6 +27,7 @@ _OFTEN = {
     "split shard": 1.0,
 }  # seconds from strike to strike, in the mean
 _USUALLY = 4.0
+HASTY = 0.7  # of the seeds even out range tables every half second, with short memories
 _SPLIT_TABLE = "ordered"
 _SPLIT_KEYS = (b"c1", b"c2", b"e", b"eclient2", b"eclient4", b"r", b"r1", b"r2", b"r4", b"z")
 _SHARDS_MAX = 8

@@ -27,7 +27,7 @@ _OFTEN = {
     "split shard": 1.0,
 }  # seconds from strike to strike, in the mean
 _USUALLY = 4.0
-HASTY = 0.7  # of the seeds even out range tables every half second, with short memories
+_HASTY = 0.7  # of the seeds even out range tables every half second, with short memories
 _SPLIT_TABLE = "ordered"
 _SPLIT_KEYS = (b"c1", b"c2", b"e", b"eclient2", b"eclient4", b"r", b"r1", b"r2", b"r4", b"z")
 _SHARDS_MAX = 8
@@ -62,6 +62,11 @@ def tuning_of(rng: Random) -> Tuning:
         moves_per_node=rng.choice([1, 2, 4]),
         bytes_per_s=rng.choice([0, 20_000, 64 * 1024 * 1024]),
     )
+
+
+def is_hasty(rng: Random, without: tuple[str, ...]) -> bool:
+    """Whether range tables are evened out in the seconds of a run, too; a plan may go without ("evening out")."""
+    return "evening out" not in without and rng.random() < _HASTY
 
 
 class Elastic:

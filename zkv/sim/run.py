@@ -17,7 +17,7 @@ from zkv.sim.checkers import Checkers, disagreements, wrong_maps
 from zkv.sim.client import SimClient
 from zkv.sim.cluster import Cluster
 from zkv.sim.coordinators import SimCoordinator
-from zkv.sim.elastic import HASTY, tuning_of, with_elastic
+from zkv.sim.elastic import is_hasty, tuning_of, with_elastic
 from zkv.sim.faults import JUMP_MS_MAX, Trouble
 from zkv.sim.group import not_whole, with_group
 from zkv.sim.plan import Plan
@@ -70,7 +70,7 @@ class Run:
         for coordinator in self.cluster.coordinators:
             if plan.elastic:
                 coordinator.tuning = tuning_of(self.world.rng("tuning"))
-                coordinator.is_hasty = self.world.rng("evening").random() < HASTY
+                coordinator.is_hasty = is_hasty(self.world.rng("evening"), plan.without)
             self._know_coordinator(coordinator)
         self.cluster.recruited = self._know_coordinator
         for node in self.cluster.nodes:

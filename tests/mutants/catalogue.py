@@ -2,6 +2,7 @@
 
 from tests.mutants import (
     disk_faults,
+    even_faults,
     group_faults,
     log_faults,
     map_faults,
@@ -25,6 +26,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *map_faults.MAP,
     *move_faults.MOVES,
     *split_faults.SPLITS,
+    *even_faults.EVENNESS,
     *group_faults.GROUP,
     *map_faults.ROUTING,
     *map_faults.TURN,

@@ -209,7 +209,7 @@ def explain_key(
 
 def tune(
     balance: Annotated[
-        Literal["on", "off"] | None, typer.Option(help="Whether nodes that joined get their share.")
+        Literal["on", "off"] | None, typer.Option(help="Whether shares, bytes and requests are evened out.")
     ] = None,
     grace: Annotated[
         float | None,

@@ -47,6 +47,25 @@ class Operator(msgspec.Struct, frozen=True):
     source: str | None
 
 
+class NodeLoad(msgspec.Struct, frozen=True):
+    """What a node has of all range tables, as of the last decision to even them out."""
+
+    bytes: int
+    bytes_in_shares: float
+    bytes_off: bool
+    requests: int
+    requests_in_shares: float
+    requests_off: bool
+
+
+class ShardLoad(msgspec.Struct, frozen=True):
+    """How often a shard of a range table is asked, a second: lately, and over a long time; how long it stays yet."""
+
+    requests: float
+    steady: float
+    stays_ms: int = 0
+
+
 class CoordinatorFigures(msgspec.Struct, frozen=True):
     """What a coordinator tells, as far as it is shown."""
 
@@ -54,6 +73,8 @@ class CoordinatorFigures(msgspec.Struct, frozen=True):
     operators: tuple[Operator, ...] = ()
     nodes: tuple[dict[str, object], ...] = ()
     tuning: dict[str, object] = {}
+    evenness: dict[str, NodeLoad] = {}
+    asked: dict[str, ShardLoad] = {}
 
 
 class NodeFigures(msgspec.Struct, frozen=True):
@@ -112,6 +133,14 @@ class Overview:
     def operator_rows(self) -> list[Row]:
         """What is under way, by the word of the coordinator that leads."""
         return [self._operator_row(operator) for operator in self.coordinator.operators]
+
+    def load_of(self, node: str) -> NodeLoad | None:
+        """What the node has of range tables; None where they were not evened out yet."""
+        return self.coordinator.evenness.get(node)
+
+    def asked_of(self, shard: ShardId) -> ShardLoad | None:
+        """How often the shard is asked; None: of a hash table, or nobody has said."""
+        return self.coordinator.asked.get(str(shard))
 
     @property
     def split_bytes(self) -> int | None:

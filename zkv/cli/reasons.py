@@ -46,7 +46,7 @@ class Reasons:
             return [*lines, "its table is dropped: its replicas delete themselves"]
         lines += [self._placed(table, info), self._led(info)]
         lines += [self._absent(info, voter.node) for voter in info.membership.voters if not is_live(self._map, voter)]
-        lines += self._size(table, info)
+        lines += [*self._size(table, info), *self._asked(table, info)]
         rows = [row for row in self._seen.operator_rows() if row["shard"] == number]
         lines += [_under_way(row) for row in rows]
         return lines if rows else [*lines, "nothing is under way for it"]
@@ -80,6 +80,11 @@ class Reasons:
         replicas = sum(len(info.membership.voters) for info in self._map.shards.values())
         fair = replicas * node.weight / sum(own.weight for own in serving)
         lines = [f"its fair share by weight is {fair:.1f} of {replicas} replicas"]
+        load = self._seen.load_of(name)
+        if load is not None and self._map.tuning.balance:
+            lines.append(_load("bytes of range tables, all counted", load.bytes, load.bytes_in_shares, load.bytes_off))
+            asked = ("requests a second to those it leads", load.requests, load.requests_in_shares, load.requests_off)
+            lines.append(_load(*asked))
         if not self._map.tuning.balance:
             lines.append("shares are not evened out: the balance is off (`zkv tune --balance on`)")
         return lines
@@ -101,6 +106,16 @@ class Reasons:
             return []
         text = "its rows are not counted yet" if size is None else f"its rows take {size} bytes"
         return [f"{text}; it is split above {bound}" if bound else f"{text}; shards are not split by themselves"]
+
+    def _asked(self, table: TableInfo, info: ShardInfo) -> list[str]:
+        load = self._seen.asked_of(info.shard)
+        if table.partitioner != Partitioner.RANGE or load is None:
+            return []
+        text = f"it is asked {load.requests:.0f} times a second lately, {load.steady:.0f} over a long time"
+        if not self._map.tuning.balance:
+            return [f"{text}; range tables are not evened out: the balance is off (`zkv tune --balance on`)"]
+        stays = f"it has moved, and stays for {load.stays_ms / 1_000:.0f} s" if load.stays_ms else "it may be moved"
+        return [f"{text}; {stays}"]
 
     def _led(self, info: ShardInfo) -> str:
         leader = info.leading()
@@ -124,6 +139,10 @@ class Reasons:
             return f"{name} is silent for {silent_ms / 1_000:.0f} s; given up and rebuilt elsewhere in {left_s:.0f} s"
         spare = [own for own in self._map.nodes.values() if own.receives]
         return f"{name} is given up; {len(spare)} other nodes may take what it held"
+
+
+def _load(what: str, load: int, shares: float, off: bool) -> str:
+    return f"it has {load:,} {what}: {shares:.2f} of its share, {'to be evened out' if off else 'near enough'}"
 
 
 def _under_way(row: Row) -> str:

@@ -146,6 +146,12 @@ def test_where_every_voter_is_asked_as_much_the_leading_replica_moves() -> None:
     assert "is asked" in move.why
 
 
+def test_no_replica_moves_for_what_was_asked_lately_and_not_for_long() -> None:
+    busy = [piece(number, "ab" if number % 2 else "ba", 50, 1_000)._replace(steady=0.0) for number in range(4)]
+    found = decide(homes("abc"), [*busy, *(piece(number, "c", 50) for number in range(10, 13))])
+    assert found == ([], [])
+
+
 def test_all_of_a_large_cluster_is_decided_in_well_under_a_second() -> None:
     """100 nodes, 10,000 shards, far from even; a coordinator has other things to do. Measured: about 50 ms."""
     rng = Random(5)

@@ -68,6 +68,6 @@ def test_a_day_of_placement_is_shown_drawn_and_printed_as_json(
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert run([*small, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert [hour["load"] for hour in told["hours"]] == ["still", "moving"]
+    assert [hour["load"] for hour in told["hours"]] == ["start", "still", "moving"]
     assert told["day"]["nodes"] == 8
     assert told["moves"] == sum(hour["moves"] for hour in told["hours"]) > 0

@@ -19,19 +19,19 @@ def settled(day: Day = SMALL) -> World:
 
 def test_a_day_evens_out_what_was_crooked_and_comes_to_rest() -> None:
     world = World(SMALL)
-    most, least = world.spread(stored=True)
-    assert (most > 1.5, least) == (True, 0.0)  # four of twenty nodes have just joined
     told = tuple(hours(world))
+    assert told[0].bytes_least == told[0].requests_least == 0  # four of twenty nodes have just joined
+    assert min(told[0].bytes_most, told[0].requests_most) > 1.4
     ended = outcome(world, told)
-    for hour in told:
+    for hour in told[1:]:
         assert hour.bytes_most <= 1.2
         assert hour.bytes_least >= 0.8
     assert told[-1].requests_most <= 1.2 * max(1.0, ended.largest)
     assert told[-1].requests_least >= 0.75
     assert (ended.moved_hot, ended.back) == (0, 0)
-    assert told[0].moves >= 100  # what the four nodes are to hold: a fifth of 1,200 replicas, by bytes
-    assert told[0].bytes_moved <= 0.22 * ended.bytes_held  # hardly more than that fifth
-    assert told[1].moves <= 20
+    assert told[1].moves >= 100  # what the four nodes are to hold: a fifth of 1,200 replicas, by bytes
+    assert told[1].bytes_moved <= 0.22 * ended.bytes_held  # hardly more than that fifth
+    assert told[2].moves <= 20
     assert ended.last_move_s <= 1_800
 
 

@@ -38,9 +38,9 @@ def sim_placement(
     told: list[Hour] = []
     for hour in hours(world):
         told.append(hour)
-        if not as_json:
+        if not as_json and hour.hour:
             note(f"hour {hour.hour}: {hour.moves} moves, {hour.handovers} hand-overs")
-    ended = structs.replace(outcome(world, tuple(told)), step_ms=_step_ms(began, len(told)))
+    ended = structs.replace(outcome(world, tuple(told)), step_ms=_step_ms(began, len(told) - 1))
     if plot is not None:
         _draw(ended, plot)
     if as_json:
@@ -96,6 +96,6 @@ def _draw(ended: Outcome, path: Path) -> None:
 
 def _label(axes: Any, title: str, beside: str) -> None:
     axes.set(title=title, ylabel=beside)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.1)
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize="small")

@@ -217,8 +217,9 @@ class World:
 
 
 def hours(world: World) -> Iterator[Hour]:
-    """Run the day, hour by hour."""
+    """Run the day, hour by hour; hour 0 is how it begins."""
     day = world.day
+    yield _hour(world, 0, "start")
     for hour in range(round(day.still + day.moving + day.rest)):
         world.count = _Count()
         moving = day.still <= hour < day.still + day.moving
@@ -226,10 +227,14 @@ def hours(world: World) -> Iterator[Hour]:
             if moving:
                 world.wander()
             world.step()
-        (most, least), (busiest, idlest) = world.spread(stored=True), world.spread(stored=False)
-        count = world.count
-        told = (round(most, 3), round(least, 3), round(busiest, 3), round(idlest, 3))
-        yield Hour(hour + 1, "moving" if moving else "still", count.moves, count.handovers, count.bytes, *told)
+        yield _hour(world, hour + 1, "moving" if moving else "still")
+
+
+def _hour(world: World, hour: int, load: str) -> Hour:
+    spreads = (*world.spread(stored=True), *world.spread(stored=False))
+    most, least, busiest, idlest = (round(spread, 3) for spread in spreads)
+    count = world.count
+    return Hour(hour, load, count.moves, count.handovers, count.bytes, most, least, busiest, idlest)
 
 
 def outcome(world: World, told: tuple[Hour, ...]) -> Outcome:

@@ -76,11 +76,12 @@ class Evening:
             return
         plans, busy = _plans(draft)
         held = {plan.shard for plan in draft.splits()} | {plan.split.shard for plan in draft.splits()}
+        folders = {node.node: node.incarnation for node in draft.nodes() if node.receives}
         pieces: list[Piece] = []
         for info in shards:
             own = plans.get(info.shard, [])
             is_free = not own and info.shard not in held and not is_left_alone(info.shard)
-            pieces.append(self._piece(info, own, is_free=is_free and _is_whole(info, standing)))
+            pieces.append(self._piece(info, own, is_free=is_free and _is_whole(info, folders, standing)))
         self.evenness.bounds = replace(self.bounds, moves_per_node=draft.tuning.moves_per_node)
         ((replicas, _),) = Counter(ordered[info.table] for info in shards).most_common(1)
         wishes = self.evenness.decide(_homes(draft, standing), pieces, busy, replicas, now_ms)
@@ -139,10 +140,16 @@ def _plans(draft: Draft) -> tuple[dict[ShardId, list[ReplaceReplica]], Counter[N
     return by_shard, busy
 
 
-def _is_whole(info: ShardInfo, standing: Standing) -> bool:
-    """Whether the shard is in service, with a leader, and all of its group is there."""
+def _is_whole(info: ShardInfo, folders: dict[NodeId, int], standing: Standing) -> bool:
+    """Whether the shard is in service, with a leader, and all of its group is there, to stay.
+
+    `folders`: the incarnations of the nodes that are up and serve.
+    """
+    voters = info.membership.voters
     is_led = info.state == ShardState.ACTIVE and info.leading() is not None and not info.membership.learners
-    return is_led and all(standing.is_up(voter.node) and not standing.going(voter) for voter in info.membership.voters)
+    return is_led and all(
+        folders.get(voter.node) == voter.incarnation and voter.replica not in standing.missing for voter in voters
+    )
 
 
 def _put(draft: Draft, wish: Wish) -> None:

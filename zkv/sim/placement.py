@@ -195,12 +195,9 @@ class World:
             shard.leader = wish.target if shard.leader == wish.source else shard.leader
 
     def _piece(self, shard: _Shard, going: Wish | None) -> Piece:
-        told = self._heard.of(shard.shard)
-        voters, leader = tuple(shard.voters), shard.leader
-        if going is not None:
-            voters = tuple(going.target if voter == going.source else voter for voter in voters)
-            leader = going.target if leader == going.source else leader
-        return Piece(shard.shard, voters, leader, told.bytes, told.requests, told.steady, going is None)
+        told, voters = self._heard.of(shard.shard), tuple(shard.voters)
+        piece = Piece(shard.shard, voters, shard.leader, told.bytes, told.requests, told.steady, going is None)
+        return piece.moved(going.source, going.target) if going is not None else piece
 
     def _placed(self) -> dict[ShardId, _Shard]:
         """Shards of 8 to 64 MiB by chance on the nodes that are not empty, in zones of their own, the first leads."""

@@ -186,3 +186,22 @@ def test_a_heavier_node_is_given_more(heavy: str) -> None:
     town.ask(m.ChangeNode(70, NodeId(heavy), "set", weight=3.0))
     town.run(FIRST_MS + 20 * EVERY_MS)
     assert town.held()[heavy] == 9  # of each shard one
+
+
+def test_a_plan_says_what_a_node_that_is_to_serve_again_would_get_and_that_is_what_it_gets() -> None:
+    town = of_three()
+    town.run(FIRST_MS + 12 * EVERY_MS)
+    town.ask(m.ChangeNode(70, NodeId("n4"), "drain"))
+    town.run_until(lambda: town.held()["n4"] == 0, 60_000)
+    town.run(2_000)
+    town.ask(m.PlanRequest(71, m.ChangeNode(0, NodeId("n4"), "undrain")))
+    plan = town.answer_to(71)
+    assert isinstance(plan, m.PlanAnswer)
+    moves = [move for move in plan.moves if town.is_ordered(move.shard)]
+    assert {move.target for move in moves} == {"n4"}
+    assert len(moves) in (6, 7)
+    assert "times its share" in moves[0].why
+    assert town.held()["n4"] == 0
+    town.ask(m.ChangeNode(72, NodeId("n4"), "undrain", plan=plan.plan))
+    town.run(FIRST_MS + 70 * EVERY_MS)
+    assert abs(town.held()["n4"] - len(moves)) <= 1

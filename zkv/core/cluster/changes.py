@@ -107,11 +107,15 @@ class ChangeRequests(PendingRequests[_Waiting]):
             return AdminRefused(request.id, "NotPossible", wrong, EFFECT_NONE)
         draft = standing.draft
         even = change.action in ("undrain", "set") and draft.tuning.balance
-        before = set(wanted_moves(draft, standing, even=even))
+        before = {move[:3] for move in self._moves(draft, standing, even=even)}  # shard, source and target
         draft.put_node(changed(draft, change))
-        after = [move for move in wanted_moves(draft, standing, even=even) if move not in before]
+        after = [move for move in self._moves(draft, standing, even=even) if move[:3] not in before]
         moves = tuple(map(_planned, after))
         return PlanAnswer(request.id, self._state.map.version, fingerprint(self._state), moves)
+
+    def _moves(self, draft: Draft, standing: Standing, *, even: bool) -> list[Move]:
+        evened = self._upkeep.evening.preview(draft, standing) if even else []
+        return wanted_moves(draft, standing, even=even) + evened
 
     def _judge(self, waiting: _Waiting, now_ms: int) -> Answer | None:
         number = waiting.change.id

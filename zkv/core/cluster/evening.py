@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
+from zkv import limits
 from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.evenness import Bounds, Evenness, Home, Load, Piece, Wish
 from zkv.core.cluster.heard import Heard
 from zkv.core.cluster.messages import ShardSize
+from zkv.core.cluster.moves import Move
 from zkv.core.cluster.operators import Cause, ReplaceReplica
 from zkv.core.cluster.shardmap import Partitioner
 from zkv.core.cluster.standing import Standing, zone_of_node
@@ -22,6 +24,7 @@ from zkv.ids import NodeId, ShardId
 
 EVERY_MS: Final = 10_000
 FIRST_MS: Final = 30_000  # since this coordinator leads
+_PREVIEWED: Final = 10  # decisions: without bounds on how much moves at once, most comes in the first
 
 
 class Evening:
@@ -69,12 +72,37 @@ class Evening:
         if not may_plan:
             self.handovers.clear()
             return
-        ordered = {table.table: table.replicas for table in draft.tables() if table.partitioner == Partitioner.RANGE}
+        pieces = self._pieces(draft, standing, is_left_alone)
+        self._heard.forget({piece.shard for piece in pieces})
+        self.evenness.bounds = replace(self.bounds, moves_per_node=draft.tuning.moves_per_node)
+        homes, (_, busy) = _homes(draft, standing), _plans(draft)
+        wishes = self.evenness.decide(homes, pieces, busy, _replicas(draft), now_ms)
+        self.handovers = deque(wishes.handovers)
+        for wish in wishes.moves:
+            _put(draft, wish)
+
+    def preview(self, draft: Draft, standing: Standing) -> list[Move]:
+        """The moves that the next decisions would come to for the bytes there are; how leads follow is left open."""
+        memory = Evenness(replace(self.bounds, moves_per_node=limits.SHARDS_PER_TABLE_MAX))
+        seen = self._pieces(draft, standing, lambda shard: False)
+        pieces = {piece.shard: piece._replace(leader=NodeId("")) for piece in seen}
+        homes, replicas = _homes(draft, standing), _replicas(draft)
+        found: list[Move] = []
+        for _ in range(_PREVIEWED):
+            wishes = memory.decide(homes, list(pieces.values()), {}, replicas, 0).moves
+            for wish in wishes:
+                pieces[wish.shard] = pieces[wish.shard].moved(wish.source, wish.target)
+                source = _voter(draft, wish)
+                found.append(Move(wish.shard, source, wish.target, Cause.BALANCE, wish.why))
+            if not wishes:
+                break
+        return found
+
+    def _pieces(self, draft: Draft, standing: Standing, is_left_alone: Callable[[ShardId], bool]) -> list[Piece]:
+        """The shards of range tables, as they will be."""
+        ordered = {table.table for table in draft.tables() if table.partitioner == Partitioner.RANGE}
         shards = [info for info in draft.shards() if info.table in ordered and info.state != ShardState.DROPPING]
-        self._heard.forget({info.shard for info in shards})
-        if not shards:
-            return
-        plans, busy = _plans(draft)
+        plans, _ = _plans(draft)
         held = {plan.shard for plan in draft.splits()} | {plan.split.shard for plan in draft.splits()}
         folders = {node.node: node.incarnation for node in draft.nodes() if node.receives}
         pieces: list[Piece] = []
@@ -82,12 +110,7 @@ class Evening:
             own = plans.get(info.shard, [])
             is_free = not own and info.shard not in held and not is_left_alone(info.shard)
             pieces.append(self._piece(info, own, is_free=is_free and _is_whole(info, folders, standing)))
-        self.evenness.bounds = replace(self.bounds, moves_per_node=draft.tuning.moves_per_node)
-        ((replicas, _),) = Counter(ordered[info.table] for info in shards).most_common(1)
-        wishes = self.evenness.decide(_homes(draft, standing), pieces, busy, replicas, now_ms)
-        self.handovers = deque(wishes.handovers)
-        for wish in wishes.moves:
-            _put(draft, wish)
+        return pieces
 
     def figures(self) -> dict[str, dict[str, dict[str, float | bool | None]]]:
         """For people: each node's load as of the last decision, and of each shard what was heard and how it stands."""
@@ -125,6 +148,13 @@ def _told_of(held: Load, led: Load) -> dict[str, float | bool | None]:
     }
 
 
+def _replicas(draft: Draft) -> int:
+    """How many replicas shards of range tables have, as a rule."""
+    ordered = {table.table: table.replicas for table in draft.tables() if table.partitioner == Partitioner.RANGE}
+    counts = Counter(ordered[info.table] for info in draft.shards() if info.table in ordered)
+    return counts.most_common(1)[0][0] if counts else 1
+
+
 def _homes(draft: Draft, standing: Standing) -> list[Home]:
     nodes = sorted((node for node in draft.nodes() if standing.stays(node)), key=lambda own: own.node)
     return [Home(node.node, node.weight, zone_of_node(node), node.receives) for node in nodes]
@@ -153,9 +183,14 @@ def _is_whole(info: ShardInfo, folders: dict[NodeId, int], standing: Standing) -
 
 
 def _put(draft: Draft, wish: Wish) -> None:
-    info, node = draft.shard(wish.shard), draft.node(wish.target)
-    assert info is not None, "a wish is for a shard of the draft"
+    node = draft.node(wish.target)
     assert node is not None, "a wish is for a node of the draft"
-    source = next(voter for voter in info.membership.voters if voter.node == wish.source)
     number, fresh = draft.new_operator(), draft.new_member(node)
-    draft.put_operator(ReplaceReplica(number, wish.shard, (source,), fresh, wish.why, Cause.BALANCE))
+    draft.put_operator(ReplaceReplica(number, wish.shard, (_voter(draft, wish),), fresh, wish.why, Cause.BALANCE))
+
+
+def _voter(draft: Draft, wish: Wish) -> Member:
+    """The replica that is to move."""
+    info = draft.shard(wish.shard)
+    assert info is not None, "a wish is for a shard of the draft"
+    return next(voter for voter in info.membership.voters if voter.node == wish.source)

@@ -48,6 +48,11 @@ class Piece(NamedTuple):
     steady: float
     is_free: bool = True
 
+    def moved(self, source: NodeId, target: NodeId) -> "Piece":
+        """The shard with its replica on another node; a lead goes along."""
+        voters = tuple(target if voter == source else voter for voter in self.voters)
+        return self._replace(voters=voters, leader=target if self.leader == source else self.leader)
+
 
 class Wish(NamedTuple):
     """A replica that is to move (or a lead that is to be handed over) from one node to another."""

@@ -57,6 +57,15 @@ EVENNESS = (
         why=_WHY,
     ),
     Mutant(
+        "leads follow what was said last",
+        "evenness",
+        "leaders' figures shake, and leads with them",
+        (Edit("zkv/core/cluster/heard.py", "LATELY_HALF_MS: Final = 60_000", "LATELY_HALF_MS: Final = 1"),),
+        seeds=0,
+        tests=("tests/sim/test_placement.py",),
+        why=_WHY,
+    ),
+    Mutant(
         "range tables are evened out while a node is away",
         "evenness",
         "a node that restarts comes back to replicas that are on their way to others",

@@ -196,7 +196,7 @@ class World:
 
     def _piece(self, shard: _Shard, going: Wish | None) -> Piece:
         told, voters = self._heard.of(shard.shard), tuple(shard.voters)
-        piece = Piece(shard.shard, voters, shard.leader, told.bytes, told.requests, told.steady, going is None)
+        piece = Piece(shard.shard, voters, shard.leader, told.bytes, told.lately, told.steady, going is None)
         return piece.moved(going.source, going.target) if going is not None else piece
 
     def _placed(self) -> dict[ShardId, _Shard]:

@@ -122,7 +122,11 @@ class Evening:
     def _told_of_shard(self, shard: ShardId) -> dict[str, float | bool | None]:
         told, now_ms = self._heard.of(shard), self._now_ms
         cooled_ms = self.evenness.moved.get(shard, now_ms)
-        return {"requests": told.requests, "steady": round(told.steady, 1), "stays_ms": max(0, cooled_ms - now_ms)}
+        return {
+            "requests": round(told.lately, 1),
+            "steady": round(told.steady, 1),
+            "stays_ms": max(0, cooled_ms - now_ms),
+        }
 
     def _piece(self, info: ShardInfo, plans: list[ReplaceReplica], *, is_free: bool) -> Piece:
         """The shard as it will be; a lead goes along with its replica."""
@@ -134,7 +138,7 @@ class Evening:
         told = self._heard.of(info.shard)
         nodes = tuple(voter.node for voter in voters)
         led_by = leader.node if leader is not None else NodeId("")
-        return Piece(info.shard, nodes, led_by, told.bytes, told.requests, told.steady, is_free)
+        return Piece(info.shard, nodes, led_by, told.bytes, told.lately, told.steady, is_free)
 
 
 def _told_of(held: Load, led: Load) -> dict[str, float | bool | None]:

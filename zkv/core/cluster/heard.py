@@ -6,7 +6,8 @@ from typing import Final
 
 from zkv.ids import ShardId
 
-STEADY_HALF_MS: Final = 600_000  # after so long, half of an average is what was said since: see `evenness`
+STEADY_HALF_MS: Final = 600_000  # after so long, half of the long average is what was said since: see `evenness`
+LATELY_HALF_MS: Final = 60_000  # of the short one: what leaders say shakes, and no lead is to follow that
 
 
 @dataclass(slots=True)
@@ -15,6 +16,7 @@ class Figures:
 
     bytes: float = -1.0
     requests: float = -1.0
+    lately: float = -1.0
     steady: float = -1.0
 
 
@@ -40,14 +42,15 @@ class Heard:
         if requests >= 0:
             own.requests = requests
             if own.steady < 0:
-                own.steady = requests
+                own.steady = own.lately = requests
 
     def average(self, now_ms: int) -> None:
         """Time goes on: the long averages follow what was last said."""
         passed_ms, self._averaged_ms = now_ms - self._averaged_ms, now_ms
-        part = 1 - 0.5 ** (passed_ms / STEADY_HALF_MS)
+        short, long = 1 - 0.5 ** (passed_ms / LATELY_HALF_MS), 1 - 0.5 ** (passed_ms / STEADY_HALF_MS)
         for own in self.figures.values():
-            own.steady += (own.requests - own.steady) * part
+            own.lately += (own.requests - own.lately) * short
+            own.steady += (own.requests - own.steady) * long
         counted = [own.bytes for own in self.figures.values() if own.bytes >= 0]
         asked = [own.requests for own in self.figures.values() if own.requests >= 0]
         self._mean = (sum(counted) / max(len(counted), 1), sum(asked) / max(len(asked), 1))
@@ -57,11 +60,12 @@ class Heard:
         own = self.figures.get(shard)
         size, asked = self._mean
         if own is None:
-            return Figures(size, asked, asked)
+            return Figures(size, asked, asked, asked)
         if own.bytes >= 0 and own.requests >= 0:
             return own
-        requests, steady = (own.requests, own.steady) if own.requests >= 0 else (asked, asked)
-        return Figures(own.bytes if own.bytes >= 0 else size, requests, steady)
+        known = own.requests >= 0
+        lately, steady = (own.lately, own.steady) if known else (asked, asked)
+        return Figures(own.bytes if own.bytes >= 0 else size, own.requests if known else asked, lately, steady)
 
     def forget(self, there: Collection[ShardId]) -> None:
         """Only these shards are there."""

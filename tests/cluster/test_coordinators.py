@@ -12,7 +12,7 @@ import zkv
 from tests.cluster.load import CheckedLoad
 from tests.cluster.waits import wait_until
 from zkv.core.cluster.mapstate import ShardMap
-from zkv.core.cluster.shardmap import MapDelta, NodeState
+from zkv.core.cluster.shardmap import MapDelta
 from zkv.net import drain, sockets
 from zkv.testing import Cluster
 from zkv.testing.ports import ClaimedPorts
@@ -88,8 +88,6 @@ def test_the_leading_coordinator_dies_three_times_and_no_request_for_data_fails(
     assert (found.refused, found.unknown) == (0, 0)
     versions = [delta.version for delta in heard]
     assert versions == sorted(set(versions)), "nobody published a version again, or after a later one"
-    down = {node.node for delta in heard for node in delta.nodes if node.state == NodeState.DOWN}
-    assert down == set(), "a coordinator's death made a node pass for dead"
     assert names == {"node1", "node2", "node3", "node4"}
 
 

@@ -55,8 +55,8 @@ SPLITS = (
         (
             Edit(
                 "zkv/core/node/service.py",
-                "group.range_version != machine.info.range_version:  # it has changed while the read waited",
-                "False:",
+                "if refusal is not None:  # it has changed while the read waited",
+                "if False:",
             ),
         ),
         seeds=0,
@@ -70,8 +70,8 @@ SPLITS = (
         (
             Edit(
                 "zkv/core/node/residents.py",
-                'self.effects.drops += [machine.row_range(), numbered_range(b"s", machine.session_space)]',
-                "start = machine.row_range()[0][:9]\n"
+                "self.effects.drops += machine.held_ranges()",
+                "start = machine.row_ranges()[0][0][:9]\n"
                 '        end = start[:1] + (int.from_bytes(start[1:], "big") + 1).to_bytes(8, "big")\n'
                 '        self.effects.drops += [(start, end), numbered_range(b"s", machine.session_space)]',
             ),

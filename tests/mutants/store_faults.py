@@ -226,7 +226,7 @@ SNAPSHOTS = (
             Edit(
                 _TRANSFERS,
                 "incoming = Incoming(offer=offer, space=self._host.new_space(), now_ms=self._host.now_ms)",
-                "space = hosted.machine.space if hosted.machine else self._host.new_space()\n"
+                "space = hosted.machine.pieces.space if hosted.machine else self._host.new_space()\n"
                 "        incoming = Incoming(offer=offer, space=space, now_ms=self._host.now_ms)",
             ),
             Edit(

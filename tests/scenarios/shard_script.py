@@ -19,6 +19,9 @@ member n1 learn 14 n2 1     the coordinator orders n1 to change a member, at mem
 transfer n1 12              and to hand over
 split n1 m 1                it orders n1 to split its shard at m, where shard 2 with replicas 21, 22 and 23 begins, at
                             membership version 1
+merge n1 7 [MAX]            it orders n1 to merge shard 2 into shard 1, as merge 7: for their versions as they are. MAX:
+                            a source of more bytes is not merged
+again n1, abandon n1         it orders the same merge once more; or n1 to abandon it, whatever it came to
 create n2 14                and n2 to create a replica; `drop n2 12` to delete one
 forget n1                   n1's log in memory begins after what is applied
 limit NAME 100              a limit is so small until the scenario ends
@@ -29,43 +32,31 @@ Written down: log items, snapshots, forwards, answers, deletions, events and who
 """
 
 import re
-from collections.abc import Iterator
 
 import msgspec
+from shard_told import members, told
 
 from tests.core.node.trio import CLUSTER, NAMES, SHARD, Machine, Trio
 from zkv import limits
 from zkv.core.cluster import messages as m
-from zkv.core.cluster.frames import Answers, Forward, Forwarded
-from zkv.core.message import Message
-from zkv.core.node.host import Effects
 from zkv.core.node.node import Turn
-from zkv.core.raft.membership import decode_membership
-from zkv.core.raft.messages import Entry, EntryKind, LogItem, Member, Membership
+from zkv.core.raft.messages import Member, Membership
 from zkv.core.shard.commands import (
-    EFFECT_DONE,
-    EFFECT_NONE,
-    Answer,
     Delete,
-    Deleted,
-    Evict,
-    Failed,
     Increment,
-    Incremented,
     Operation,
-    Page,
     Put,
     PutIf,
     ReadGroup,
-    Refused,
-    Result,
-    Values,
     WriteGroup,
 )
-from zkv.core.shard.records import decode_batch
+from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.merge import (
+    Merge,
+)
+from zkv.core.shard.pieces import scan
 from zkv.core.shard.rows import unpack_row
-from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotCredit, SnapshotInstalled, SnapshotOffer
-from zkv.core.shard.split import Split, decode_split
+from zkv.core.shard.split import Split
 from zkv.ids import NodeId, ReplicaId, ShardId
 
 RIGHT = ShardId(2)  # what a split of the shard makes
@@ -73,7 +64,6 @@ RIGHT = ShardId(2)  # what a split of the shard makes
 _PUT = re.compile(r"^(\w+)=(\w*)(?: if (\d+))?$")
 _ADD = re.compile(r"^(\w+)\+(-?\d+)$")
 _DELETE = re.compile(r"^-(\w+)(?: if (\d+))?$")
-_EFFECTS = {EFFECT_NONE: "none", EFFECT_DONE: "done"}
 
 
 class Stage(Trio):
@@ -237,6 +227,26 @@ class Script:
         split = Split(at.encode(), 1, int(expected), RIGHT, Membership(1, members))
         self._order(name, m.SplitShard(SHARD, split))
 
+    def _do_merge(self, name: str, number: str, most: str = "1000000") -> None:
+        self._merge = self._planned(int(number), int(most))
+        self._order(name, m.MergeShard(self._merge))
+
+    def _do_again(self, name: str) -> None:
+        self._order(name, m.MergeShard(self._merge))
+
+    def _do_abandon(self, name: str) -> None:
+        self._order(name, m.MergeShard(self._merge, abandon=True))
+
+    def _planned(self, number: int, most: int) -> Merge:
+        left, right = self._newest(SHARD), self._newest(RIGHT)
+        versions = (left.range_version, right.range_version, right.membership.version)
+        return Merge(number, SHARD, RIGHT, left.end, right.end, *versions, right.membership, most, 1)
+
+    def _newest(self, shard: ShardId) -> ShardInfo:
+        held = [machine.node.host.hosted.get(shard) for machine in self._stage.machines.values()]
+        infos = [one.machine.info for one in held if one is not None and one.machine is not None]
+        return max(infos, key=lambda info: info.range_version)
+
     def _do_create(self, name: str, replica: str) -> None:
         self._order(
             name, m.CreateReplica(self._stage.machines[name].incarnation, ReplicaId(int(replica)), self._stage.info)
@@ -263,8 +273,8 @@ class Script:
                 held.append(
                     f"replica {replica.id} {replica.role.name} term {replica.term} last {replica.last.index}@"
                     f"{replica.last.term} on disk {replica.persisted_index} committed {replica.committed} "
-                    f"applied {replica.applied} members {_members(replica.membership)} "
-                    f"space {hosted.machine.space if hosted.machine else '-'}"
+                    f"applied {replica.applied} members {members(replica.membership)} "
+                    f"space {hosted.machine.pieces.space if hosted.machine else '-'}"
                 )
             self._lines.append(f"{name}: {'; '.join(held)}")
 
@@ -272,7 +282,7 @@ class Script:
         for name, machine in self._stage.machines.items():
             for hosted in machine.node.host.hosted.values():
                 if hosted.machine is not None:
-                    found = machine.rows.scan(*hosted.machine.row_range())
+                    found = scan(machine.rows, hosted.machine.row_ranges())
                     rows = [(key[9:].decode(), unpack_row(value)) for key, value in found]
                     told = " ".join(f"{key}={row.value.decode()}@{row.version}" for key, row in rows)
                     which = "" if hosted.shard == SHARD else f" shard {hosted.shard}:"
@@ -287,7 +297,7 @@ class Script:
         self._stage.machines[name].node.from_coordinator(order)
 
     def _note(self, name: str, turn: Turn) -> None:
-        self._lines += [f"{self._at()} {name} {line}" for line in _told(turn)]
+        self._lines += [f"{self._at()} {name} {line}" for line in told(turn)]
 
     def _note_leader(self) -> None:
         leading = self._who_leads()
@@ -306,134 +316,6 @@ class Script:
                     which = "" if shard == SHARD else f" shard {shard} in"
                     leading.append(f"{name} leads{which} term {hosted.replica.term}")
         return ", ".join(leading)
-
-
-def _told(turn: Turn) -> Iterator[str]:
-    """A turn in lines: what it sends, writes, answers and deletes."""
-    yield from _sent(turn.effects)
-    if turn.effects.log is not None:
-        for item in turn.effects.log.items:
-            yield f"logs {_item(item)}"
-    for _, answer in turn.answers:
-        if isinstance(answer, Answers):
-            yield from (f"answers {show(one)}" for one in answer.answers)
-    for key in turn.effects.changes:
-        if key[:1] == b"t":
-            yield f"buries replica {int.from_bytes(key[9:], 'big')}"
-    for start, _ in turn.effects.drops:
-        yield f"deletes the {'rows' if start[:1] == b'r' else 'sessions'} of space {int.from_bytes(start[1:9], 'big')}"
-    if turn.effects.flush_engine:
-        yield "flushes its rows"
-    for message in turn.coordinator:
-        if isinstance(message, m.Dropped):
-            yield f"tells the coordinator that replica {message.replica} is gone"
-    yield from (f"says: {event}" for event in turn.events if not event.startswith("leads "))
-
-
-def _sent(effects: Effects) -> Iterator[str]:
-    for sends in (effects.messages, effects.bulk):
-        for (target, _), messages in sends.items():
-            for message in messages:
-                told = _message(message)
-                if told:
-                    yield f"-> {target} {told}"
-
-
-def _message(message: Message) -> str:
-    match message:
-        case Forward():
-            return f"passes on {', '.join(f'#{group.id}' for group in message.groups)}"
-        case Forwarded():
-            return f"passes back {', '.join(map(show, message.answers))}"
-        case SnapshotOffer():
-            return f"snapshot as of {message.index}@{message.index_term} counter {message.counter} to {message.target}"
-        case SnapshotChunk():
-            kinds = " ".join(_row(*row) for row in message.rows)
-            return f"chunk {message.number}{' (last)' if message.last else ''}: {kinds or 'no rows'}"
-        case SnapshotCredit():
-            return f"has {message.next} chunks, takes up to {message.limit}"
-        case SnapshotInstalled():
-            return f"snapshot {message.index} {'installed' if message.installed else 'not wanted'}"
-        case _:
-            return ""
-
-
-def _row(kind: bytes, key: bytes, value: bytes) -> str:
-    if kind == b"s":
-        return f"session {key[-1:].decode()}"
-    row = unpack_row(value)
-    return f"{key.decode()}={row.value.decode()}@{row.version}"
-
-
-def _item(item: LogItem) -> str:
-    parts = [f"replica {item.replica}:"]
-    if item.gone:
-        parts.append("gone")
-    if item.start is not None:
-        parts.append(f"starts after {item.start[0]}@{item.start[1]}")
-    if item.hard_state is not None:
-        parts.append(f"term {item.hard_state.term} vote {item.hard_state.vote}")
-    parts += [_entry(entry) for entry in item.entries]
-    if len(parts) == 1:
-        parts.append(f"committed up to {item.commit}")
-    return " ".join(parts)
-
-
-def _entry(entry: Entry) -> str:
-    match entry.kind:
-        case EntryKind.BATCH:
-            groups = decode_batch(entry.payload)
-            text = ", ".join(f"{chr(group.client[-1])}{group.first}" for group in groups)
-        case EntryKind.MEMBERSHIP:
-            text = f"members {_members(decode_membership(entry.payload))}"
-        case EntryKind.EVICT:
-            evict = msgspec.msgpack.decode(entry.payload, type=Evict)
-            text = f"forget {', '.join(chr(client[-1]) for client in evict.clients)}"
-        case EntryKind.SPLIT:
-            split = decode_split(entry.payload)
-            text = f"split at {split.at.decode()} into {split.shard}: {_members(split.members)}"
-        case _:
-            text = "-"
-    return f"[{entry.index}@{entry.term} {text}]"
-
-
-def _members(membership: Membership) -> str:
-    voters = ",".join(str(one.replica) for one in membership.voters)
-    learners = "".join(f"+{one.replica}" for one in membership.learners)
-    return f"{voters}{learners} v{membership.version}"
-
-
-def show(answer: Answer) -> str:
-    """One answer on one line."""
-    match answer:
-        case Refused():
-            effect = _EFFECTS.get(answer.effect, "unknown")
-            text = f"{answer.reason.name}, effect {effect}: {answer.detail}"
-            if answer.news is not None:
-                text += f" (leader {answer.news.leader} term {answer.news.term}, range {answer.news.range_version})"
-            return f"#{answer.id} {text}"
-        case Values():
-            rows = [_row_text(row) if row else "nothing" for row in answer.rows]
-            stale = f", stale {answer.stale_ms} ms" if answer.stale_ms >= 0 else ""
-            return f"#{answer.id} reads {' '.join(rows)}{stale}"
-        case Page():
-            return f"#{answer.id} page of {len(answer.rows)}"
-        case _:
-            text = " ".join(map(_result, answer.results))
-            holders = ",".join(map(str, answer.holders))
-            return f"#{answer.id} wrote {text}{'' if answer.committed else ', not committed,'} held by {holders}"
-
-
-def _result(result: Result) -> str:
-    match result:
-        case Deleted():
-            return f"deleted@{result.version}" if result.existed else f"none@{result.version}"
-        case Incremented():
-            return f"{result.value}@{result.version}"
-        case Failed():
-            return f"failed({result.because.name} {result.version})"
-        case _:
-            return f"@{result}"
 
 
 def _operation(text: str) -> Operation:
@@ -458,8 +340,3 @@ def _options(words: tuple[str, ...]) -> tuple[str, dict[str, str]]:
 def _client(letter: str) -> bytes:
     """A client whose birth is the letter, so that a was born before b."""
     return bytes(5) + letter.encode() + b"client id" + letter.encode()
-
-
-def _row_text(stored: bytes) -> str:
-    row = unpack_row(stored)
-    return f"{row.value.decode()}@{row.version}"

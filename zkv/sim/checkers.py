@@ -25,6 +25,7 @@ from zkv.core.raft.messages import Entry, EntryKind, Member, Membership
 from zkv.core.raft.ready import EntryId
 from zkv.core.raft.replica import Replica, Role
 from zkv.core.shard.machine import ShardMachine
+from zkv.core.shard.pieces import scan
 from zkv.core.shard.rows import numbered_range
 from zkv.ids import ReplicaId, ShardId
 from zkv.sim.client import SimClient
@@ -300,8 +301,7 @@ def contents(hosted: Hosted[ShardMachine], process: SimNode) -> dict[bytes, byte
     machine = hosted.machine
     assert machine is not None
     engine = process.store.engine
-    start, end = machine.row_range()
-    found = {b"r" + key[9:]: value for key, value in engine.scan(start, end)}
+    found = {b"r" + key[9:]: value for key, value in scan(engine, machine.row_ranges())}
     found |= {b"s" + key[9:]: value for key, value in engine.scan(*numbered_range(b"s", machine.session_space))}
     found[b"counters"] = repr(machine.counters()).encode()
     return found

@@ -76,7 +76,7 @@ def test_rows_from_before_the_map_had_a_space_are_moved_into_it() -> None:
     assert hosted is not None
     assert hosted.machine is not None
     prefix = row_key(hosted.machine.space, b"")
-    for key, value in list(office.rows.scan(*hosted.machine.row_range())):
+    for key, value in list(office.rows.scan(*hosted.machine.row_ranges()[0])):
         office.rows.apply({key: None, key[len(prefix) :]: value})
     assert office.old_rows()
     for _ in range(2):

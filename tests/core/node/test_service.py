@@ -264,8 +264,8 @@ def dump(trio: Trio, name: str) -> list[tuple[bytes, bytes]]:
     assert state is not None
     kept = []
     for kind in (b"r", b"s"):
-        prefix = kind + state.space.to_bytes(8, "big")
-        end = kind + (state.space + 1).to_bytes(8, "big")
+        prefix = kind + state.pieces.space.to_bytes(8, "big")
+        end = kind + (state.pieces.space + 1).to_bytes(8, "big")
         kept += [(kind + key[len(prefix) :], value) for key, value in machine.rows.scan(prefix, end)]
     return kept
 

@@ -262,7 +262,7 @@ def test_pinned_rows_are_one_spaces_range_and_sessions_as_they_were() -> None:
             session_key(8, client): b"other",
         }
     )
-    rows = PinnedRows(table, sessions=7, start=row_key(7, b"b"), end=row_key(7, b"d"))
+    rows = PinnedRows(table, sessions=7, ranges=[(row_key(7, b"b"), row_key(7, b"d"))])
     table.rows[row_key(7, b"bb")] = b"later"
     assert list(rows) == [(b"r", b"b", b"1"), (b"r", b"c", b"2"), (b"s", client, b"3")]
     assert numbered_range(b"r", 7)[0] == row_key(7, b"")

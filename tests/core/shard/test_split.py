@@ -49,7 +49,7 @@ def test_the_right_half_takes_its_rows_sessions_counter_and_floor_along() -> Non
     played.apply(EntryKind.SPLIT, SPLIT)
     parted = played.machine.take_parted()
     assert parted is not None
-    assert (parted.replica, parted.space, parted.counter, parted.floor) == (12, 5, 3, OTHER[:6])
+    assert (parted.replica, parted.pieces.space, parted.counter, parted.floor) == (12, 5, 3, OTHER[:6])
     assert (parted.info.start, parted.info.end, parted.info.range_version) == (b"m", b"x", 5)
     assert (parted.info.membership, parted.info.table, parted.info.partitioner) == (SPLIT.members, 1, 1)
     assert parted.sessions == {CLIENT: played.machine.sessions.records()[CLIENT]}

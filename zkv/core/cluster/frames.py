@@ -8,6 +8,7 @@ from zkv import limits
 from zkv.core.message import Message
 from zkv.core.raft.messages import RaftMessage
 from zkv.core.shard.commands import Answer, Group
+from zkv.core.shard.merge_messages import MergeMessage
 from zkv.core.shard.snapshot_messages import SnapshotMessage
 from zkv.ids import NodeId, ReplicaId, ShardId
 
@@ -61,7 +62,7 @@ class Dismissed(Message, tag=27, frozen=True, gc=False):
     version: int
 
 
-PeerMessage = RaftMessage | Forward | Forwarded | SnapshotMessage | Dismissed
+PeerMessage = RaftMessage | Forward | Forwarded | SnapshotMessage | Dismissed | MergeMessage
 
 
 class Peers(Message, tag=3, frozen=True, gc=False):

@@ -12,6 +12,7 @@ from zkv.core.cluster.shardmap import Address, MapSnapshot, Name, Partitioner
 from zkv.core.message import Message
 from zkv.core.raft.messages import Member
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.merge import Merge
 from zkv.core.shard.split import Split
 from zkv.ids import NodeId, ReplicaId, ShardId
 
@@ -306,7 +307,17 @@ class SplitShard(Message, tag=56, frozen=True, gc=False):
     split: Split
 
 
-Order = CreateReplica | DropShard | ChangeMember | TransferLeader | DismissReplica | SplitShard
+class MergeShard(Message, tag=85, frozen=True, gc=False):
+    """Order to the leader of the target: take that shard in, unless either has changed since (rules 23, 24).
+
+    `abandon`: no more; if it is not settled by now, it is to come to nothing.
+    """
+
+    merge: Merge
+    abandon: bool = False
+
+
+Order = CreateReplica | DropShard | ChangeMember | TransferLeader | DismissReplica | SplitShard | MergeShard
 
 
 class Dropped(Message, tag=68, frozen=True, gc=False):

@@ -9,6 +9,7 @@ from typing import Final
 
 PROTOCOL_VERSION = 2
 SPLITS_SINCE: Final = 2  # the version that knows entries that split a shard
+MERGES_SINCE: Final = 2  # and those of a merge
 APART_MAX: Final = 1
 
 

@@ -9,6 +9,7 @@ from itertools import islice
 
 from zkv.core.node.host import Hosted
 from zkv.core.shard.machine import ShardMachine
+from zkv.core.shard.pieces import scan
 from zkv.core.shard.rows import Rows
 from zkv.ids import ShardId
 
@@ -91,14 +92,14 @@ class Census:
             machine = one.machine
             if machine is None:
                 continue
-            as_of = (machine.counter, machine.space, machine.info.range_version)
+            as_of = (machine.counter, machine.pieces.space, machine.info.range_version)
             if self._as_of.get(shard) == as_of:
                 continue
             if now_ms - self._began_ms.get(shard, -_AGAIN_MS) < _AGAIN_MS:
                 continue
             self._as_of[shard] = as_of
             self._began_ms[shard] = now_ms
-            self._running = (shard, self._rows.scan(*machine.row_range()))
+            self._running = (shard, scan(self._rows, machine.row_ranges()))
             self._so_far, self._marks = 0, _Marks()
             return True
         return False

@@ -1,11 +1,12 @@
 """What a host must be given: a machine for each group, and what the log knew at start."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from zkv.core.raft.messages import Entry, HardState
 from zkv.core.raft.ready import EntryId
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.merge import MergeState
 from zkv.core.shard.rows import Changes
 from zkv.core.shard.split import Parted
 
@@ -31,8 +32,20 @@ class Machine(Protocol):
         """What a split, applied last, has cut off: to be brought into being; given out once."""
         ...
 
-    def row_range(self) -> tuple[bytes, bytes]:
-        """[start, end) of the engine keys of its rows."""
+    def after_merge_entry(self, new_space: Callable[[], int]) -> list[tuple[bytes, bytes]]:
+        """A step of a merge was applied last: it may want a space of this node. Returns the ranges to be deleted."""
+        ...
+
+    def merge_state(self) -> MergeState:
+        """Its part in merges, for a snapshot."""
+        ...
+
+    def row_ranges(self) -> list[tuple[bytes, bytes]]:
+        """[start, end) of the engine keys of its rows, in order."""
+        ...
+
+    def held_ranges(self) -> list[tuple[bytes, bytes]]:
+        """Those of everything that is its own: to be deleted with it."""
         ...
 
 

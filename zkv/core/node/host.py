@@ -26,13 +26,14 @@ from zkv.core.raft.messages import (
 from zkv.core.raft.ready import EntryId, Ready, Rng, Timing
 from zkv.core.raft.replica import Replica
 from zkv.core.shard import records
-from zkv.core.shard.rows import Changes, Rows, numbered_key, row_range, session_key
+from zkv.core.shard.rows import Changes, Rows, numbered_key, session_key
 from zkv.ids import NodeId, ReplicaId
 
 __all__ = ["FIRST", "Address", "Effects", "Host", "Hosted", "LostState"]
 
 _MEMBERSHIP = int(EntryKind.MEMBERSHIP)
 _SPLIT = int(EntryKind.SPLIT)
+_MERGING = frozenset({int(EntryKind.ABSORB), int(EntryKind.MERGE)})
 _term_of = attrgetter("term")
 _SPLIT_KEPT_MS = 600_000
 _IDLE_MS = 1_000
@@ -196,6 +197,9 @@ class Host(Residents[M]):
             if entry.kind == _SPLIT:
                 self._split_at[replica.id] = (entry.index, self.now_ms + _SPLIT_KEPT_MS)
                 self._part(hosted, machine)
+            elif entry.kind in _MERGING:
+                self.effects.drops += machine.after_merge_entry(self.new_space)
+                self.stirred = True
         self._unfinished[replica.id] = machine
         replica.applied_to(ready.committed[-1].index)
         if not members_changed:
@@ -218,7 +222,7 @@ class Host(Residents[M]):
         held = self.hosted.get(shard)
         is_free = held is None or (held.machine is None and not held.frozen and held.replica.id == replica)
         if replica is None or not is_free or self._buried(shard, replica):
-            self.effects.drops.append(row_range(parted.space, parted.info.start, parted.info.end))
+            self.effects.drops += parted.pieces.ranges(parted.info.start, parted.info.end)
             return
         hard_state = UNVOTED
         if held is not None:
@@ -226,7 +230,7 @@ class Host(Residents[M]):
             hard_state = max(held.replica.hard_state, hard_state, key=_term_of)
         self._creating.add(replica)
         sessions = self.new_space()
-        descriptor = records.Descriptor(parted.info, parted.space, sessions)
+        descriptor = records.Descriptor(parted.info, parted.pieces.space, sessions, parted.pieces.more)
         changes[numbered_key(b"d", replica)] = records.encode(descriptor)
         changes[numbered_key(b"a", replica)] = records.encode(records.Applied(*FIRST, parted.counter, parted.floor))
         for client, record in parted.sessions.items():

@@ -12,6 +12,7 @@ from zkv.core.raft.membership import decode_membership
 from zkv.core.raft.messages import Entry, EntryKind
 from zkv.core.raft.ready import EntryId
 from zkv.core.shard import records
+from zkv.core.shard.merge import MergeState
 from zkv.core.shard.rows import Changes, Rows, numbered_key, numbered_range, row_key
 from zkv.ids import ReplicaId
 
@@ -86,9 +87,21 @@ class MapMachine:
     def take_parted(self) -> None:
         """The map is never split."""
 
-    def row_range(self) -> tuple[bytes, bytes]:
+    def after_merge_entry(self, new_space: Callable[[], int]) -> list[tuple[bytes, bytes]]:
+        """Nor is it merged with anything."""
+        return []
+
+    def merge_state(self) -> MergeState:
+        """It has no part in merges."""
+        return MergeState()
+
+    def row_ranges(self) -> list[tuple[bytes, bytes]]:
         """The rows of the state."""
-        return numbered_range(b"r", self.space)
+        return [numbered_range(b"r", self.space)]
+
+    def held_ranges(self) -> list[tuple[bytes, bytes]]:
+        """Everything of the space."""
+        return [numbered_range(kind, self.space) for kind in (b"r", b"s")]
 
 
 def bring_forward(rows: Rows, space: int, changes: Changes) -> None:

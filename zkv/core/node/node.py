@@ -11,7 +11,6 @@ from functools import partial
 
 import msgspec
 
-from zkv import limits
 from zkv.core.cluster import messages as m
 from zkv.core.cluster import versions
 from zkv.core.cluster.follower import MapFollower
@@ -25,8 +24,10 @@ from zkv.core.node.contracts import RecoveredReplica
 from zkv.core.node.empty_learners import EmptyLearners
 from zkv.core.node.figures import Sizes, shard_figures
 from zkv.core.node.host import Effects, Host
+from zkv.core.node.leaving import Leaving
 from zkv.core.node.links import LinkWatch
 from zkv.core.node.machines import make_machine
+from zkv.core.node.mergers import Mergers
 from zkv.core.node.partings import Partings
 from zkv.core.node.registration import Identity, Registration
 from zkv.core.node.service import Service
@@ -38,12 +39,14 @@ from zkv.core.raft.ready import Rng, Timing
 from zkv.core.raft.replica import Role
 from zkv.core.shard.commands import Group, Reason
 from zkv.core.shard.machine import ShardMachine
+from zkv.core.shard.merge_messages import Fate, FateAsk, MergeAsk, MergeRows, MergeUnfit
 from zkv.core.shard.rows import Rows
-from zkv.ids import NodeId, ReplicaId, ShardId
+from zkv.ids import NodeId, ReplicaId
 
 MAP_ROW = b"m"
 _NOBODY = NodeId("")
 _RAFT = (AppendRequest, AppendReply, VoteRequest, VoteReply, TimeoutNow)
+_MERGES = (MergeAsk, MergeRows, MergeUnfit, FateAsk, Fate)
 _NOTE_MS = 100
 _ASK_MAP_MS = 500
 _WAITING_MS = 20
@@ -101,10 +104,12 @@ class Node:
         self._leading = -1
         self._note_at_ms = 0
         self._watch = SleepWatch(self.links, timing)
-        self._handed_over: set[ShardId] = set()
-        self._handed_over_ms = 0
+        self._leaving = Leaving(self.host)
         self._partings = Partings(self.host, self.links.protocol_of)
         self.service.parting = self._partings.waiting
+        self.mergers = Mergers(
+            self.host, identity.node, lambda: self.follower.map, self.links.protocol_of, self.transfers.pace
+        )
 
     def load(self, recovered: Mapping[ReplicaId, RecoveredReplica], now_ms: int) -> None:
         """Take up what the folder holds, the last map among it. Raises LostState (see `Host.load`)."""
@@ -123,6 +128,7 @@ class Node:
             self.transfers.pace.bytes_per_s = self.follower.map.tuning.bytes_per_s
         self.transfers.begin(now_ms)
         self.service.begin()
+        self._out.events += self.mergers.tick()
         self.census.give_up_late(now_ms)
         if now_ms >= self._note_at_ms:
             self._note_at_ms = now_ms + _NOTE_MS
@@ -167,6 +173,8 @@ class Node:
                     self.service.answers.setdefault(Route(_NOBODY, message.origin), []).append(answer)
             elif isinstance(message, Dismissed):
                 self._note(orders.dismissed(self.host, self.registration, message))
+            elif isinstance(message, _MERGES):
+                self.mergers.receive(message, frame.sender)
             else:
                 self.transfers.receive(message)
 
@@ -217,6 +225,7 @@ class Node:
         due_ms = min(
             self.host.next_deadline_ms(), self.service.next_ms(), self.registration.next_ms(), self._watch.due_ms
         )
+        due_ms = min(due_ms, self.mergers.next_ms())
         if self.transfers.busy:
             due_ms = min(due_ms, self.host.now_ms + _WAITING_MS)
         if self.follower.wants_snapshot and self.registration.registered:
@@ -228,37 +237,13 @@ class Node:
         return self.census.go_on(self.host.hosted, self.host.now_ms, busy=busy)
 
     def disk_is(self, *, full: bool) -> None:
-        """The disk has room for what clients write, or has not: then it is refused, and others are to lead (rule 6).
-        Followers say so to their leaders, and get no entries that a majority can hold without them.
-
-        Each shard is handed over once until there is room: where all are full, leadership does not go round.
-        """
-        if full or self.service.disk_full:
-            for hosted in self.host.hosted.values():
-                hosted.replica.full = full
-        if full:
-            self.hand_over()
-        elif self.service.disk_full:
-            self._handed_over.clear()
+        """The disk has room for what clients write, or has not: then it is refused, and others are to lead (rule 6)."""
+        self._leaving.disk_is(full=full, was_full=self.service.disk_full)
         self.service.disk_full = full
 
     def hand_over(self) -> bool:
-        """Ask another voter to lead each shard that is led here (a clean stop, a full disk).
-
-        True when none is left, or nobody takes the rest: a handover is given up after an election timeout.
-        """
-        leading = [one for one in self.host.hosted.values() if one.replica.role is Role.LEADER]
-        for hosted in leading:
-            if hosted.shard in self._handed_over:
-                continue  # others that stop hand theirs to us: once is enough, or it goes to and fro
-            self._handed_over.add(hosted.shard)
-            self._handed_over_ms = self.host.now_ms
-            replica = self.host.touch(hosted)
-            behind_first = sorted(replica.progress(), key=lambda peer: peer[1])
-            for target, _ in reversed(behind_first):
-                if target != replica.id and replica.transfer(target):
-                    break
-        return not leading or self.host.now_ms - self._handed_over_ms > limits.ELECTION_MS_MIN
+        """Ask another voter to lead each shard that is led here, before a clean stop. See `Leaving.hand_over`."""
+        return self._leaving.hand_over()
 
     def addresses(self) -> dict[NodeId, tuple[str, int]]:
         """Every other node of the map: where it listens, and its folder's incarnation."""
@@ -370,6 +355,9 @@ class Node:
                 return orders.dismiss(self.host, order)
             case m.SplitShard():
                 self._partings.ordered(order)
+                return ""
+            case m.MergeShard():
+                self.mergers.ordered(order)
                 return ""
 
     def _note(self, event: str) -> None:

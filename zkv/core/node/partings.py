@@ -73,6 +73,8 @@ class Partings:
             return "it is not here"
         self._host.touch(hosted).stir()  # it is not to fall asleep meanwhile
         info = hosted.machine.info
+        if hosted.machine.merging.state.is_busy:
+            return "it takes part in a merge"
         unfit = wrong_with(info, order.split) or self._not_understood(info, hosted.replica.id)
         return unfit or self._host.touch(hosted).objection_to_split() or ""
 

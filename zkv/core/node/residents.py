@@ -24,7 +24,8 @@ from zkv.core.raft.ready import EntryId, Rng, Timing
 from zkv.core.raft.replica import Replica
 from zkv.core.shard import records
 from zkv.core.shard.descriptor import ShardInfo
-from zkv.core.shard.rows import Changes, Rows, numbered_key, numbered_range, row_range
+from zkv.core.shard.merge import MergeState
+from zkv.core.shard.rows import Changes, Rows, numbered_key, numbered_range
 from zkv.core.shard.snapshot_messages import SnapshotOffer
 from zkv.ids import NodeId, ReplicaId, ShardId, Space
 
@@ -171,7 +172,7 @@ class Residents(Generic[M]):
 
     def _drop_state(self, machine: M) -> None:
         """Delete a replica's rows and sessions: of its space, which another may share, its own range (rule 20)."""
-        self.effects.drops += [machine.row_range(), numbered_range(b"s", machine.session_space)]
+        self.effects.drops += machine.held_ranges()
 
     def replica(self, replica: ReplicaId) -> Hosted[M] | None:
         """The replica of that id, if it lives here."""
@@ -273,12 +274,14 @@ class Residents(Generic[M]):
 
     # Snapshots going live (rule 21) -------------------------------------------------------------------------------
 
-    def install(self, hosted: Hosted[M], offer: SnapshotOffer, space: int, then: Callable[[], None]) -> None:
+    def install(
+        self, hosted: Hosted[M], offer: SnapshotOffer, merging: MergeState, space: int, then: Callable[[], None]
+    ) -> None:
         """All rows of the snapshot are in `space`: make it the replica's state; `then` once it is on disk and live."""
         hosted.frozen = True
         replica = hosted.replica
         changes = self.effects.changes
-        descriptor = records.Descriptor(offer.info, space)
+        descriptor = records.Descriptor(offer.info, space, merging=merging)
         changes[numbered_key(b"d", replica.id)] = records.encode(descriptor)
         changes[numbered_key(b"a", replica.id)] = records.encode(
             records.Applied(offer.index, offer.index_term, offer.counter, offer.floor)
@@ -318,8 +321,7 @@ class Residents(Generic[M]):
         for key, value in list(self.rows.scan(b"d", b"e")):
             replica = ReplicaId(int.from_bytes(key[1:], "big"))
             descriptor = records.decode_descriptor(value)
-            named.append(row_range(descriptor.space, descriptor.info.start, descriptor.info.end))
-            named.append(numbered_range(b"s", descriptor.sessions or descriptor.space))
+            named += records.held_ranges(descriptor)
             self._resume(replica, descriptor, recovered.get(replica))
         for replica, log in recovered.items():
             if replica not in self._by_replica and replica not in self._creating:

@@ -88,7 +88,7 @@ class Service:
                 and self._read_stale(hosted, group, route)
             ):
                 return
-            known, news = news, self._described(hosted, hosted.machine)
+            known, news = news, refusals.described(hosted, hosted.machine)
             self._pass_on(group, route, leader_of(news) or leader_of(known), news, pass_on=pass_on)
         else:
             self._pass_on(group, route, leader_of(news), news, pass_on=pass_on)
@@ -98,8 +98,9 @@ class Service:
         self._answer(route, Refused(group.id, reason, EFFECT_NONE, detail, retry_ms=retry_ms))
 
     def _take_here(self, hosted: Hosted[ShardMachine], machine: ShardMachine, group: Group, route: Route) -> None:
-        if group.range_version != machine.info.range_version:
-            self._answer(route, refusals.stale_range(group, self._described(hosted, machine)))
+        refusal = refusals.unserved(group, hosted, machine)
+        if refusal is not None:
+            self._answer(route, refusal)
             return
         self.asked[group.shard] = self.asked.get(group.shard, 0) + group.count
         if isinstance(group, WriteGroup):
@@ -173,7 +174,7 @@ class Service:
             return False  # it hears nothing, and cannot say how fresh it is; its leader can, and wakes it
         machine = hosted.machine
         fresh_ms = self._host.touch(hosted).fresh_as_of_ms()
-        if machine is None or fresh_ms is None or group.range_version != machine.info.range_version:
+        if machine is None or fresh_ms is None or refusals.unserved(group, hosted, machine) is not None:
             return False
         self._read(hosted, group, route, max(0, self._host.now_ms - fresh_ms))
         return True
@@ -181,8 +182,9 @@ class Service:
     def _read(self, hosted: Hosted[ShardMachine], group: ReadGroup | ScanGroup, route: Route, stale_ms: int) -> None:
         machine = hosted.machine
         assert machine is not None
-        if group.range_version != machine.info.range_version:  # it has changed while the read waited
-            self._answer(route, refusals.stale_range(group, self._described(hosted, machine)))
+        refusal = refusals.unserved(group, hosted, machine)
+        if refusal is not None:  # it has changed while the read waited
+            self._answer(route, refusal)
             return
         sent = self._sent_bytes.get(route, 0)
         if sent >= limits.ANSWER_BYTES_PER_TURN_MAX:
@@ -387,10 +389,6 @@ class Service:
             self.answers[route] = [answer]
         else:
             answers.append(answer)
-
-    def _described(self, hosted: Hosted[ShardMachine], machine: ShardMachine) -> ShardInfo:
-        replica = hosted.replica
-        return msgspec.structs.replace(machine.info, leader=replica.leader, term=replica.settled_term)
 
 
 def _others_full(hosted: Hosted[ShardMachine]) -> str:

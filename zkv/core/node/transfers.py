@@ -8,9 +8,11 @@ from zkv.core.node.residents import M
 from zkv.core.raft.messages import Member
 from zkv.core.raft.ready import EntryId
 from zkv.core.raft.replica import Role
+from zkv.core.shard.merge import MergeState
 from zkv.core.shard.pace import Pace
 from zkv.core.shard.snapshot import Incoming, Outgoing, PinnedRows, StreamState
 from zkv.core.shard.snapshot_messages import (
+    MergedOffer,
     SnapshotChunk,
     SnapshotCredit,
     SnapshotInstalled,
@@ -33,6 +35,7 @@ class Transfers(Generic[M]):
         self._learning: dict[tuple[ReplicaId, ReplicaId], tuple[Hosted[M], int]] = {}  # after its snapshot, until when
         self._wanted: dict[tuple[ReplicaId, ReplicaId], tuple[Hosted[M], Member]] = {}
         self._outgoing: dict[int, tuple[Hosted[M], Member, Outgoing]] = {}
+        self._merging: dict[int, MergeState] = {}  # of the shards of outgoing streams, as those began
         self._incoming: dict[ReplicaId, Incoming] = {}
 
     def want(self, hosted: Hosted[M], member: Member) -> None:
@@ -64,10 +67,14 @@ class Transfers(Generic[M]):
 
     def begin(self, now_ms: int) -> None:
         """Start what is wanted, repeat what was lost, and give up what nobody waits for. First thing in a turn."""
-        for hosted, member in self._wanted.values():
-            if hosted.replica.role is Role.LEADER and not hosted.gone:
+        wanted, self._wanted = self._wanted, {}
+        for key, (hosted, member) in wanted.items():
+            if hosted.replica.role is not Role.LEADER or hosted.gone:
+                continue
+            if hosted.machine is not None and hosted.machine.merge_state().absorbing is not None:
+                self._wanted[key] = (hosted, member)  # what has come of another shard is settled soon
+            else:
                 self._start(hosted, member, now_ms)
-        self._wanted.clear()
         self.pace.tick(now_ms)
         if self._outgoing or self._learning or self._host.held_back:
             self._hold_tails_back(now_ms)
@@ -100,7 +107,9 @@ class Transfers(Generic[M]):
         """One message of a stream, already known to be meant for this incarnation."""
         match message:
             case SnapshotOffer():
-                self._on_offer(message)
+                self._on_offer(message, MergeState())
+            case MergedOffer():
+                self._on_offer(message.offer, message.merging)
             case SnapshotChunk():
                 self._on_chunk(message)
             case SnapshotCredit() | SnapshotInstalled():
@@ -118,7 +127,6 @@ class Transfers(Generic[M]):
         for other, target, stream in self._outgoing.values():
             if other is hosted and target == member and stream.state is StreamState.STREAMING:
                 return
-        start, end = machine.row_range()
         counter, floor = machine.counters()
         offer = SnapshotOffer(
             shard=hosted.shard,
@@ -133,15 +141,16 @@ class Transfers(Generic[M]):
             floor=floor,
             bytes=max(self._sizes.get(hosted.shard, 0), 0),
         )
-        rows = PinnedRows(self._host.rows, sessions=machine.session_space, start=start, end=end)
+        rows = PinnedRows(self._host.rows, sessions=machine.session_space, ranges=machine.row_ranges())
         outgoing = Outgoing(offer=offer, rows=rows, now_ms=now_ms, pace=self.pace)
         self._outgoing[offer.stream] = (hosted, member, outgoing)
+        self._merging[offer.stream] = machine.merge_state()
         self._bulk(member, outgoing.start())
 
     def _settle(self, stream_id: int, hosted: Hosted[M], member: Member, stream: Outgoing) -> None:
         if stream.state is StreamState.STREAMING:
             return
-        del self._outgoing[stream_id]
+        del self._outgoing[stream_id], self._merging[stream_id]
         if hosted.gone:
             return
         replica = self._host.touch(hosted)
@@ -166,7 +175,7 @@ class Transfers(Generic[M]):
                 held[replica] = min(held.get(replica, match), match)
         self._host.held_back = held
 
-    def _on_offer(self, offer: SnapshotOffer) -> None:
+    def _on_offer(self, offer: SnapshotOffer, merging: MergeState) -> None:
         hosted = self._host.learner_for(offer)
         if hosted is None or hosted.frozen:
             return
@@ -182,6 +191,7 @@ class Transfers(Generic[M]):
                 return
             self._abandon(offer.target)
         incoming = Incoming(offer=offer, space=self._host.new_space(), now_ms=self._host.now_ms)
+        incoming.merging = merging
         self._incoming[offer.target] = incoming
         self._answer(incoming, incoming.credit())
 
@@ -228,7 +238,8 @@ class Transfers(Generic[M]):
             self._host.drop_space(incoming.space)
             self._answer(incoming, incoming.refusal())
             return
-        self._host.install(hosted, offer, incoming.space, lambda: self._answer(incoming, incoming.installed()))
+        done = incoming.installed()
+        self._host.install(hosted, offer, incoming.merging, incoming.space, lambda: self._answer(incoming, done))
 
     def _abandon(self, replica: ReplicaId) -> None:
         self._host.drop_space(self._incoming.pop(replica).space)
@@ -242,4 +253,6 @@ class Transfers(Generic[M]):
                 self._host.send(member, message)
 
     def _bulk(self, member: Member, message: SnapshotMessage) -> None:
+        if isinstance(message, SnapshotOffer) and self._merging[message.stream] != MergeState():
+            message = MergedOffer(message, self._merging[message.stream])
         self._host.effects.bulk.setdefault((member.node, member.incarnation), []).append(message)

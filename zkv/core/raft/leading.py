@@ -200,7 +200,8 @@ class Leadership:
     def holds_lease(self, now_ms: int) -> bool:
         """Whether nobody else can have been elected yet, and all that was committed before is applied (rule 8).
 
-        Nor while a split is in the log and not applied: followers may have applied it, and the new shard serves.
+        Nor while a split, or a step of a merge, is in the log and not applied: followers may have applied it, and
+        another shard serves those keys.
         """
         if self._log.applied < self.term_start or self.handover.ordered or self._log.splits:
             return False

@@ -18,15 +18,15 @@ ENTRY_OVERHEAD_BYTES = 64  # what an entry costs beside its payload, in memory a
 
 _BATCH = int(EntryKind.BATCH)
 _MEMBERSHIP = int(EntryKind.MEMBERSHIP)
-_SPLIT = int(EntryKind.SPLIT)
+_RESHAPING = frozenset({int(EntryKind.SPLIT), int(EntryKind.FREEZE), int(EntryKind.MERGE)})
 _term_of = attrgetter("term")
 
 
 class Log:
     """Entries after `start`, in order without a gap, and how far they are on disk, committed and applied.
 
-    `changes` are the indexes of the membership entries above `applied`, `splits` those of the splits: they have not
-    taken effect yet.
+    `changes` are the indexes of the membership entries above `applied`, `splits` those of the entries that change which
+    keys are served, as splits do and the steps of a merge: they have not taken effect yet.
     """
 
     __slots__ = (
@@ -242,7 +242,7 @@ class Log:
         """It may be one that takes effect when it is applied."""
         if entry.kind == _MEMBERSHIP:
             self.changes.append(entry.index)
-        elif entry.kind == _SPLIT:
+        elif entry.kind in _RESHAPING:
             self.splits.append(entry.index)
 
     def _cut(self, index: int) -> None:

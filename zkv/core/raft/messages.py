@@ -11,13 +11,16 @@ from zkv.ids import NodeId, ReplicaId, ShardId
 
 
 class EntryKind(IntEnum):
-    """What an entry's payload is; the number is the wire format. 5-15 are kept for merges and transactions."""
+    """What an entry's payload is; the number is the wire format. 8-15 are kept for transactions."""
 
     NOOP = 0  # empty: a leader's first entry, which lets it commit what it found
     BATCH = 1  # list[WriteGroup]: `core.shard.commands`
     MEMBERSHIP = 2  # Membership: one voter or learner more or less
     EVICT = 3  # Evict: sessions to forget: `core.shard.commands`
     SPLIT = 4  # Split: a part of the range becomes a shard of its own: `core.shard.split`
+    FREEZE = 5  # Freeze or Thaw, of the source of a merge: `core.shard.merge`
+    ABSORB = 6  # Begin or Carried: what comes to the target
+    MERGE = 7  # Verdict of the target
     COMMAND = 16  # MapCommand of the coordinators' group: `core.cluster.commands`
 
 

@@ -216,7 +216,7 @@ class ReplicaState:
 
     @property
     def is_parting(self) -> bool:
-        """Whether a split is in its log, and not applied yet."""
+        """Whether an entry that changes which keys are served is in its log, and not applied yet."""
         return bool(self._log.splits)
 
     @property
@@ -230,7 +230,7 @@ class ReplicaState:
         if self._leading is None:
             return "this replica does not lead"
         if self._log.splits:
-            return "it is being split"
+            return "it is being split or merged"
         return self._leading.objection("split", self.id, 0, self._patience.now_ms)
 
     def short_of_room(self) -> bool:

@@ -4,14 +4,14 @@ Everything here runs alike on every replica: it depends on the entries and on th
 (sessions), in the range it was cut for (rule 14), and gets a version from the shard's own counter (rule 15).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 from zkv import limits
 from zkv.core.raft.messages import Entry, EntryKind, Membership
 from zkv.core.raft.ready import EntryId
-from zkv.core.shard import records, split
+from zkv.core.shard import merge, records, split
 from zkv.core.shard.commands import (
     EFFECT_NONE,
     EFFECT_UNKNOWN,
@@ -33,16 +33,17 @@ from zkv.core.shard.commands import (
     WriteGroup,
 )
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.merging import Absorbed, Merging
+from zkv.core.shard.pieces import Pieces, scan
 from zkv.core.shard.rows import (
     ROW_HEADER_BYTES,
+    SPACE_BYTES,
     Changes,
     Row,
     Rows,
     numbered_key,
     numbered_range,
     pack_row,
-    row_key,
-    row_range,
     session_key,
     unpack_row,
 )
@@ -50,6 +51,9 @@ from zkv.core.shard.sessions import Session, Sessions
 from zkv.ids import ClientId, ReplicaId
 
 Partition = Callable[[bytes], bytes]  # user key -> partition key of the shard's table, or back
+
+FROZEN = "the shard is being merged with its neighbour"  # what is asked of it meanwhile
+FROZEN_MS = 20  # a client's pause then
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _INTEGER_BYTES_MAX = 20
@@ -72,15 +76,15 @@ class ShardMachine:
         state = records.decode_applied(applied) if applied else records.Applied(0, 0, 0, b"\0" * 6)
         self.replica = replica
         self.info: ShardInfo = descriptor.info
-        self.space = descriptor.space
+        self.pieces = Pieces(descriptor.space, descriptor.more)
         self.session_space = descriptor.sessions or descriptor.space
         self.applied = EntryId(state.index, state.term)
         self.counter = state.counter
         self.partition = partition
         self.user = user
         self.sessions = Sessions(state.floor, _stored_sessions(self.session_space, rows))
+        self.merging = Merging(descriptor.merging, lambda space: _stored_sessions(space, rows))
         self._rows = rows
-        self._prefix = row_key(self.space, b"")
         self._dirty: dict[ClientId, Session] = {}
         self._described = False
         self._parted: split.Parted | None = None
@@ -104,11 +108,12 @@ class ShardMachine:
                 self.info = msgspec.structs.replace(self.info, membership=_membership.decode(entry.payload))
                 self._described = True
             case EntryKind.EVICT:
-                for client in self.sessions.evict(_evict.decode(entry.payload).clients):
-                    self._dirty.pop(client, None)
-                    changes[session_key(self.session_space, client)] = None
+                if self.merging.state.frozen is None:  # nothing of what is being carried changes
+                    self._forget(self.sessions.evict(_evict.decode(entry.payload).clients), changes)
             case EntryKind.SPLIT:
                 self._part(split.decode_split(entry.payload))
+            case EntryKind.FREEZE | EntryKind.ABSORB | EntryKind.MERGE:
+                self._merge(entry, changes)
             case EntryKind.NOOP:
                 pass
             case _:
@@ -132,30 +137,35 @@ class ShardMachine:
         parted, self._parted = self._parted, None
         return parted
 
+    def after_merge_entry(self, new_space: Callable[[], int]) -> list[tuple[bytes, bytes]]:
+        """An entry of a merge was applied last: give it the space that it wants. Returns what is to be deleted."""
+        self._described = self.merging.give_space(new_space) or self._described
+        drops, self.merging.drops = self.merging.drops, []
+        return drops
+
     def read(self, keys: tuple[bytes, ...]) -> list[bytes | None] | None:
         """The stored rows under these user keys, as of the last finished turn; None: some key is outside the range."""
-        partition, prefix = self.partition, self._prefix
-        row_keys = [prefix + partition(key) for key in keys]
-        first, after = self.row_range()
-        if min(row_keys) < first or max(row_keys) >= after:
+        partition, end = self.partition, self.info.end
+        partition_keys = [partition(key) for key in keys]
+        if min(partition_keys) < self.info.start or (end and max(partition_keys) >= end):
             return None
-        get = self._rows.get
-        return [get(row_key) for row_key in row_keys]
+        get, row_key = self._rows.get, self.pieces.row_key
+        return [get(row_key(key)) for key in partition_keys]
 
     def scan(self, group: ScanGroup) -> Page:
         """One page, as of the last finished turn, within the shard's own range."""
-        first, after = self.row_range()
-        first = max(first, self._prefix + group.start)
-        after = min(after, self._prefix + group.end) if group.end else after
-        skip, user = len(self._prefix), self.user
+        start = max(self.info.start, group.start)
+        end = min(filter(None, (self.info.end, group.end)), default=b"")
+        ranges = self.pieces.ranges(start, end)
+        user = self.user
         rows: list[tuple[bytes, int, bytes]] = []
         looked_at, resume = 0, b""
         more = False
-        for key, stored in self._rows.scan(first, after, reverse=group.reverse):
+        for key, stored in scan(self._rows, ranges, reverse=group.reverse):
             if len(rows) == group.limit or looked_at > limits.SCAN_PAGE_BYTES_MAX:
                 more = True
                 break
-            partition_key = key[skip:]
+            partition_key = key[SPACE_BYTES:]
             looked_at += len(key) + len(stored)
             resume = partition_key if group.reverse else partition_key + b"\0"
             user_key = user(partition_key)
@@ -176,9 +186,17 @@ class ShardMachine:
                 size += len(operation.value)
         return size
 
-    def row_range(self) -> tuple[bytes, bytes]:
-        """[start, end) of the engine keys of this shard's rows."""
-        return row_range(self.space, self.info.start, self.info.end)
+    def row_ranges(self) -> list[tuple[bytes, bytes]]:
+        """[start, end) of the engine keys of this shard's rows, in order: one of each space that they are in."""
+        return self.pieces.ranges(self.info.start, self.info.end)
+
+    def merge_state(self) -> merge.MergeState:
+        """Its part in merges."""
+        return self.merging.state
+
+    def held_ranges(self) -> list[tuple[bytes, bytes]]:
+        """All of the engine that is this replica's alone: rows, sessions, and what a merge has brought so far."""
+        return records.held_ranges(self._descriptor())
 
     def counters(self) -> tuple[int, bytes]:
         """The version counter and the session floor, for a snapshot."""
@@ -186,7 +204,7 @@ class ShardMachine:
 
     def evictable(self) -> tuple[ClientId, ...]:
         """The sessions that a leader should propose to evict now, a tenth at a time; mostly none."""
-        count = len(self.sessions)
+        count = len(self.sessions) if self.merging.state.frozen is None else 0
         if count <= limits.SESSIONS_PER_SHARD_MAX and (
             count < 64 or self.sessions.size_bytes() <= limits.SESSION_BYTES_PER_SHARD_MAX
         ):
@@ -194,20 +212,47 @@ class ShardMachine:
         return self.sessions.eldest(max(1, count // 10))
 
     def _descriptor(self) -> records.Descriptor:
-        apart = self.session_space if self.session_space != self.space else 0
-        return records.Descriptor(self.info, self.space, apart)
+        space, more = self.pieces.space, self.pieces.more
+        apart = self.session_space if self.session_space != space else 0
+        return records.Descriptor(self.info, space, apart, more, self.merging.state)
 
     def _part(self, wanted: split.Split) -> None:
         """Keep what is left of the key. A split that does not fit any more does nothing, here as everywhere."""
-        if split.wrong_with(self.info, wanted):
+        if split.wrong_with(self.info, wanted) or self.merging.state.is_busy:
             return
         right = split.right_of(self.info, wanted)
         here = split.beside(self.info, wanted, self.replica)
-        self._parted = split.Parted(right, here, self.space, self.counter, self.sessions.floor, self.sessions.records())
+        self.pieces, theirs = self.pieces.parted(wanted.at)
+        self._parted = split.Parted(right, here, theirs, self.counter, self.sessions.floor, self.sessions.records())
         self.info = split.left_of(self.info, wanted)
         self._described = True
 
+    def _merge(self, entry: Entry, changes: Changes) -> None:
+        """A step of a merge, as the source or as the target (rule 23)."""
+        self._described = True
+        absorbed: Absorbed | None = None
+        if entry.kind == EntryKind.FREEZE:
+            self.info = self.merging.freeze(self.info, merge.decode_freeze(entry.payload))
+        elif entry.kind == EntryKind.ABSORB:
+            self.merging.absorb(self.info, merge.decode_absorb(entry.payload), changes)
+        else:
+            self.info, absorbed = self.merging.settle(self.info, merge.decode_verdict(entry.payload))
+        if absorbed is None:
+            return
+        self.pieces = self.pieces.joined(absorbed.at, absorbed.space)
+        self.counter = max(self.counter, absorbed.counter)
+        changed, gone = self.sessions.unite(absorbed.sessions, absorbed.floor)
+        self._dirty.update((client, self.sessions.get(client)) for client in changed)
+        self._forget(gone, changes)
+
+    def _forget(self, clients: Iterable[ClientId], changes: Changes) -> None:
+        for client in clients:
+            self._dirty.pop(client, None)
+            changes[session_key(self.session_space, client)] = None
+
     def _apply_group(self, group: WriteGroup, changes: Changes) -> list[Result] | Refused:
+        if self.merging.state.frozen is not None:
+            return Refused(group.id, Reason.UNAVAILABLE, EFFECT_NONE, FROZEN, retry_ms=FROZEN_MS)
         if group.range_version != self.info.range_version:
             return Refused(group.id, Reason.STALE_RANGE, EFFECT_NONE, "the shard's range has changed", news=self.info)
         client = ClientId(group.client)
@@ -229,12 +274,12 @@ class ShardMachine:
 
     def _apply_all(self, operations: tuple[Operation, ...], changes: Changes) -> list[Result]:
         """Operations that nobody has applied before; a put needs nothing but its key's place."""
-        prefix, partition = self._prefix, self.partition
+        row_key, partition = self.pieces.row_key, self.partition
         results: list[Result] = []
         for operation in operations:
             if type(operation) is Put:
                 self.counter = version = self.counter + 1
-                changes[prefix + partition(operation.key)] = pack_row(version, operation.value)
+                changes[row_key(partition(operation.key))] = pack_row(version, operation.value)
                 results.append(version)
             else:
                 results.append(self._apply_operation(operation, changes))
@@ -253,7 +298,7 @@ class ShardMachine:
 
     def _apply_operation(self, operation: Operation, changes: Changes) -> Result:
         self.counter = version = self.counter + 1
-        key = self._prefix + self.partition(operation.key)
+        key = self.pieces.row_key(self.partition(operation.key))
         if type(operation) is Put:
             changes[key] = pack_row(version, operation.value)
             return version

@@ -5,6 +5,9 @@ import msgspec
 from zkv.core.message import Message
 from zkv.core.shard.commands import Result, WriteGroup
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.merge import MergeState
+from zkv.core.shard.pieces import Pieces
+from zkv.core.shard.rows import numbered_range
 
 
 class Applied(Message, frozen=True, gc=False):
@@ -23,12 +26,15 @@ class Descriptor(Message, frozen=True, gc=False):
     """What the replica is, as of its applied index, and the space that its rows are in (rule 20).
 
     A split leaves the rows where they are, so two replicas may share a space, each with a range of its own. Sessions
-    have no range: `sessions` is the space that they are in, 0 if it is the same.
+    have no range: `sessions` is the space that they are in, 0 if it is the same. `more`: further spaces, of what was
+    merged into it (`pieces`).
     """
 
     info: ShardInfo
     space: int
     sessions: int = 0
+    more: tuple[tuple[bytes, int], ...] = ()
+    merging: MergeState = MergeState()
 
 
 class SessionRecord(Message, frozen=True, gc=False):
@@ -64,3 +70,16 @@ def decode_session(data: bytes) -> SessionRecord:
 def decode_batch(payload: bytes) -> tuple[WriteGroup, ...]:
     """The payload of a BATCH entry. It was checked before it entered the log (rule 16)."""
     return _batch.decode(payload)
+
+
+def held_ranges(descriptor: Descriptor) -> list[tuple[bytes, bytes]]:
+    """[start, end) of all engine keys that are the replica's alone: its rows, its sessions, what a merge has brought.
+
+    Of a space that another replica shares, only its own range (rule 20).
+    """
+    info, absorbing = descriptor.info, descriptor.merging.absorbing
+    held = Pieces(descriptor.space, descriptor.more).ranges(info.start, info.end)
+    held.append(numbered_range(b"s", descriptor.sessions or descriptor.space))
+    if absorbing is not None and absorbing.space:
+        held += [numbered_range(kind, absorbing.space) for kind in (b"r", b"s")]
+    return held

@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 Changes = dict[bytes, bytes | None]  # key -> value, None: delete
 
+SPACE_BYTES = 9  # of a key before a row's partition key, or a session's client: the kind, and the space
 VERSION_BYTES = 8  # of a user's row: big-endian
 ROW_HEADER_BYTES = 9  # version and flags
 

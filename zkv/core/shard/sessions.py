@@ -5,7 +5,7 @@ number, in runs of neighbours; what its client no longer waits for is dropped. A
 born at or before the floor may have been forgotten, so it is refused.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from zkv import limits
 from zkv.core.shard.commands import Result
@@ -102,6 +102,29 @@ class Sessions:
         """Everything that is remembered, for another shard to remember, too."""
         return {client: session.record() for client, session in self._sessions.items()}
 
+    def get(self, client: ClientId) -> Session:
+        """The session of a client that has one; changes nothing."""
+        return self._sessions[client]
+
+    def unite(self, records: Mapping[ClientId, SessionRecord], floor: bytes) -> tuple[list[ClientId], list[ClientId]]:
+        """Remember what another shard, with that floor, remembers, too. Returns who has a new record and who has none.
+
+        What only one of the two remembers may have been forgotten by the other, if it was born by the other's floor:
+        then nobody can say any more what that client's operations came to, and it is refused by the greater floor.
+        """
+        gone = [one for one in self._sessions if one not in records and one[:BIRTH_BYTES] <= floor]
+        for client in gone:
+            del self._sessions[client]
+        changed: list[ClientId] = []
+        for client, record in records.items():
+            mine = self._sessions.get(client)
+            if mine is None and client[:BIRTH_BYTES] <= self.floor:
+                continue
+            self._sessions[client] = Session(record) if mine is None else _both(mine, Session(record))
+            changed.append(client)
+        self.floor = max(self.floor, floor)
+        return changed, gone
+
     def size_bytes(self) -> int:
         """Roughly what the records take."""
         return sum(_OVERHEAD_BYTES + 8 * session.size for session in self._sessions.values())
@@ -115,3 +138,28 @@ class Sessions:
         known = tuple(client for client in clients if self._sessions.pop(client, None) is not None)
         self.floor = max([self.floor, *(client[:BIRTH_BYTES] for client in known)])
         return known
+
+
+def _both(one: Session, other: Session) -> Session:
+    """What both remember. An operation that both know they have from one shard, which was split: it is the same."""
+    lowest = max(one.lowest, other.lowest)
+    results = {
+        first + place: result
+        for session in (one, other)
+        for first, found in session.runs.items()
+        for place, result in enumerate(found)
+    }
+    known = sorted(sequence for sequence in results if sequence >= lowest)
+    runs = tuple((run[0], tuple(results[sequence] for sequence in run)) for run in _runs(known))
+    return Session(SessionRecord(lowest, max(one.highest, other.highest), runs))
+
+
+def _runs(numbers: Iterable[int]) -> list[list[int]]:
+    """Rising numbers, in runs of neighbours."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return runs

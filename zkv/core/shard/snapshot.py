@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Protocol
 
 from zkv import limits
+from zkv.core.shard.merge import MergeState
 from zkv.core.shard.pace import Pace
 from zkv.core.shard.rows import Changes, Rows, numbered_range, row_key, session_key
 from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotCredit, SnapshotInstalled, SnapshotOffer
@@ -37,13 +38,14 @@ class RowStream(Protocol):
 class PinnedRows:
     """A space's rows within one range, then the sessions, as they are when this is made (rule 20: the range is ours).
 
-    `start` and `end` are engine keys, as `ShardMachine.row_range` gives them; `sessions` is the space of those.
+    `ranges` are of engine keys, as `ShardMachine.row_ranges` gives them; `sessions` is the space of those.
     """
 
-    def __init__(self, rows: Rows, *, sessions: int, start: bytes, end: bytes) -> None:
+    def __init__(self, rows: Rows, *, sessions: int, ranges: list[tuple[bytes, bytes]]) -> None:
         first_session, after_sessions = numbered_range(SESSION, sessions)
         self._prefix = len(first_session)
-        self._scans = [rows.scan(first_session, after_sessions), rows.scan(start, end)]
+        self._scans = [rows.scan(first_session, after_sessions)]
+        self._scans += [rows.scan(start, end) for start, end in reversed(ranges)]
 
     def __iter__(self) -> Iterator[SnapshotRow]:
         return self
@@ -198,6 +200,7 @@ class Incoming:
     def __init__(self, *, offer: SnapshotOffer, space: int, now_ms: int) -> None:
         self.offer = offer
         self.space = space
+        self.merging = MergeState()  # that comes with the offer
         self.began_ms = now_ms
         self.complete = False
         self.damaged = False  # a chunk was not what was sent: answer `refusal()` and forget the stream

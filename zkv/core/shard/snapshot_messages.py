@@ -2,6 +2,7 @@
 
 from zkv.core.message import Message
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.merge import MergeState
 from zkv.ids import ReplicaId, ShardId
 
 
@@ -23,6 +24,13 @@ class SnapshotOffer(Message, tag=70, frozen=True, gc=False):
     counter: int
     floor: bytes
     bytes: int
+
+
+class MergedOffer(Message, tag=74, frozen=True, gc=False):
+    """A SnapshotOffer of a shard that has had a part in merges, which goes along. Protocol version 2."""
+
+    offer: SnapshotOffer
+    merging: MergeState
 
 
 class SnapshotChunk(Message, tag=71, frozen=True, gc=False):
@@ -60,4 +68,4 @@ class SnapshotInstalled(Message, tag=73, frozen=True, gc=False):
     index: int
 
 
-SnapshotMessage = SnapshotOffer | SnapshotChunk | SnapshotCredit | SnapshotInstalled
+SnapshotMessage = SnapshotOffer | MergedOffer | SnapshotChunk | SnapshotCredit | SnapshotInstalled

@@ -14,6 +14,7 @@ from zkv.core.message import Message
 from zkv.core.raft.membership import find
 from zkv.core.raft.messages import Member, Membership
 from zkv.core.shard.descriptor import ShardInfo, ShardState
+from zkv.core.shard.pieces import Pieces
 from zkv.core.shard.records import SessionRecord
 from zkv.ids import ClientId, ReplicaId, ShardId
 
@@ -35,12 +36,12 @@ class Split(Message, frozen=True, gc=False):
 class Parted(NamedTuple):
     """What a split has cut off here. `replica`: of the new shard on this node; None: it has none here.
 
-    `space`: where its rows are. The sessions are copies, to be stored apart.
+    `pieces`: where its rows are. The sessions are copies, to be stored apart.
     """
 
     info: ShardInfo
     replica: ReplicaId | None
-    space: int
+    pieces: Pieces
     counter: int
     floor: bytes
     sessions: dict[ClientId, SessionRecord]

@@ -65,6 +65,9 @@ HEALS_PER_NODE_MAX = 8  # lost replicas that are rebuilt on one node at a time, 
 SPLIT_BYTES = 64 * 1024 * 1024  # larger ones are split by themselves, unless it is tuned
 SPLIT_BYTES_MIN = 64 * 1024
 
+# Merging them.
+MERGE_BYTES = 16 * 1024 * 1024  # a shard of more is not merged into another, unless it is tuned
+
 # Disk.
 LOG_SEGMENT_BYTES = 32 * 1024 * 1024
 LOG_CHECKPOINT_BYTES = 64 * 1024 * 1024  # log behind the last checkpoint that asks for the next

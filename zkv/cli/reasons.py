@@ -156,6 +156,8 @@ def _under_way(row: Row) -> str:
         "delete": "its data is to be deleted",
         "drop": "its replicas are to be deleted",
         "split": "its leader is to put the split into its log",
+        "merge": "it is to take its right neighbour in, through its own log",
+        "abandon": "its leader is to say that nothing comes of it",
         "settle": "it is split; a replica of the new shard is to be heard of yet",
     }
     number = f"operator {row['id']}: " if row["id"] else ""

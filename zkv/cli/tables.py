@@ -1,4 +1,4 @@
-"""Commands on tables: tables, table create|drop|split|show."""
+"""Commands on tables: tables, table create|drop|split|merge|show."""
 
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from zkv.cli.cluster import table_named
 from zkv.cli.overview import look
 from zkv.cli.render import print_json, show_rows
 
-app = typer.Typer(help="Create, drop, split and show tables.", no_args_is_help=True)
+app = typer.Typer(help="Create, drop, split, merge and show tables.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The table's name.")]
 
@@ -90,6 +90,33 @@ def split(
         print_json(row)
     else:
         print(f"shard {row['left']} ends and shard {row['right']} begins at {text!r}")
+
+
+@app.command()
+def merge(
+    name: NameArgument,
+    at: Annotated[str, typer.Option(metavar="KEY", help="The border: the first key of the right one of the two.")],
+    address: o.AddressOption = o.ADDRESS,
+    timeout: o.TimeoutOption = o.TIMEOUT_S,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Merge the two shards of a range table that part at KEY: the left one takes the right one in, which must be small.
+
+    What is asked of the right one waits meanwhile, some tenths of a second. Where no shard begins at KEY, nothing is
+    done.
+
+    Example: zkv table merge events --at m
+    """
+    key = o.argument_bytes(at)
+    with o.connected(address, timeout) as client:
+        client.merge_shards(name, key)
+        seen = look(client)
+    info = next(own for own in seen.map.shards_of(table_named(seen.map, name).table) if own.owns(key))
+    text = key.decode(errors="backslashreplace")
+    if as_json:
+        print_json({"table": name, "at": text, "shard": info.shard})
+    else:
+        print(f"shard {info.shard} has what was on either side of {text!r}")
 
 
 @app.command()

@@ -149,6 +149,10 @@ class AsyncClient:
         )
         await self.ask(request, timeout_s=timeout_s)
 
+    async def merge_shards(self, name: str, at: Bytes, *, timeout_s: float | None = None) -> None:
+        """See Client.merge_shards."""
+        await self.ask(admin.merge_shards(name, at), timeout_s=timeout_s)
+
     async def split_table(self, name: str, at: Bytes, *, timeout_s: float | None = None) -> None:
         """See Client.split_table."""
         await self.ask(admin.split_table(name, at), timeout_s=timeout_s)

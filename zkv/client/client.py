@@ -161,6 +161,11 @@ class Client:
         """Drop a table and every row in it."""
         self.ask(admin.drop_table(name), timeout_s=timeout_s).result()
 
+    def merge_shards(self, name: str, at: Bytes, *, timeout_s: float | None = None) -> None:
+        """Merge the two shards of a range table that part at the key `at`. What is asked of the right one waits for a
+        moment. Where no shard begins at `at`, nothing is done."""
+        self.ask(admin.merge_shards(name, at), timeout_s=timeout_s).result()
+
     def split_table(self, name: str, at: Bytes, *, timeout_s: float | None = None) -> None:
         """Split the shard of a range table that has the key `at`: a new shard has it and what follows."""
         self.ask(admin.split_table(name, at), timeout_s=timeout_s).result()

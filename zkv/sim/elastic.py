@@ -9,13 +9,24 @@ from random import Random
 
 from zkv.core.cluster.shardmap import NodeDuty, Tuning
 from zkv.core.cluster.upkeep import may_cancel
-from zkv.core.routing.admin import AdminRequest, cancel_operator, change_node, change_tuning, split_table
+from zkv.core.routing.admin import AdminRequest, cancel_operator, change_node, change_tuning, merge_shards, split_table
 from zkv.sim.cluster import Cluster
 from zkv.sim.processes import Process, SimNode
 from zkv.sim.swarm import WEATHER, Swarm
 from zkv.sim.world import MS, SECOND
 
-ELASTIC = ("grow", "drain", "undrain", "replace", "remove", "reweigh", "cancel", "kill a mover", "split shard")
+ELASTIC = (
+    "grow",
+    "drain",
+    "undrain",
+    "replace",
+    "remove",
+    "reweigh",
+    "cancel",
+    "kill a mover",
+    "split shard",
+    "merge shards",
+)
 _NODES_MAX = 6
 _NODES_MIN = 4  # that serve, so that one of them can be spared
 _AIMED = 0.4  # of the seeds use nothing else: much moves only where little else goes wrong
@@ -25,6 +36,7 @@ _OFTEN = {
     "grow": 1.0,
     "drain": 2.0,
     "split shard": 1.0,
+    "merge shards": 1.0,
 }  # seconds from strike to strike, in the mean
 _USUALLY = 4.0
 _HASTY = 0.7  # of the seeds even out range tables every half second, with short memories
@@ -94,6 +106,7 @@ class Elastic:
             "cancel": self._cancel,
             "kill a mover": self._kill_a_mover,
             "split shard": self._split_shard,
+            "merge shards": self._merge_shards,
         }
 
     def strike(self, kind: str, rng: Random) -> str:
@@ -204,10 +217,27 @@ class Elastic:
         info = state.map.locate(table.table, at)
         if self._rng.random() < 0.5 or info is None:
             return f"{_SPLIT_TABLE} at {at!r}"
-        homes = [voter.node for voter in info.membership.voters]
+        return f"{_SPLIT_TABLE} at {at!r} and {self._kill_soon([voter.node for voter in info.membership.voters])}"
+
+    def _merge_shards(self) -> str:
+        """At a border; and, half the time, somebody who has a part in it dies."""
+        state = self._cluster.coordinator.core.state
+        table = state.map.table(_SPLIT_TABLE)
+        shards = state.map.shards_of(table.table) if table is not None else ()
+        if len(shards) < 2:
+            return ""
+        place = self._rng.randrange(1, len(shards))
+        left, right = shards[place - 1], shards[place]
+        self._order(merge_shards(_SPLIT_TABLE, right.start))
+        if self._rng.random() < 0.5:
+            return f"{_SPLIT_TABLE} at {right.start!r}"
+        homes = sorted({voter.node for info in (left, right) for voter in info.membership.voters})
+        return f"{_SPLIT_TABLE} at {right.start!r} and {self._kill_soon(homes)}"
+
+    def _kill_soon(self, homes: Collection[str]) -> str:
         delay_ms = self._rng.choice([1, 5, 20, 60, 150, 400])
         self._later(delay_ms * MS, lambda: self._kill_one_of(homes))
-        return f"{_SPLIT_TABLE} at {at!r} and one of {homes} dies in {delay_ms} ms"
+        return f"one of {homes} dies in {delay_ms} ms"
 
     def _kill_one_of(self, homes: Collection[str]) -> None:
         """One of these nodes, or the coordinator, which is back soon."""

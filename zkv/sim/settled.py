@@ -16,6 +16,7 @@ def not_settled(cluster: Cluster) -> list[str]:
     state = cluster.coordinator.core.state
     found = [f"operator {plan.id} of shard {plan.shard} is not done" for plan in state.operators.values()]
     found += [f"the split of shard {plan.shard} is not done" for plan in state.splits.values()]
+    found += [f"the merge into shard {plan.merge.target} is not settled" for plan in state.merges.values()]
     for info in state.map.shards.values():
         found += _amiss(state.map, info)
     for node in state.map.nodes.values():

@@ -87,6 +87,8 @@ class ChangeRequests(PendingRequests[_Waiting]):
             match waiting.change:
                 case ChangeNode():
                     draft.put_node(changed(draft, waiting.change))
+                case CancelOperator() as cancel if cancel.operator in self._state.merges:
+                    draft.put_merge(structs.replace(self._state.merges[cancel.operator], abandon=True))
                 case CancelOperator():
                     plan = next(plan for plan in draft.operators() if plan.id == waiting.change.operator)
                     self._upkeep.cancel(draft, plan)
@@ -146,7 +148,8 @@ class ChangeRequests(PendingRequests[_Waiting]):
                 return is_as_wanted and (waiting.drafted or not change.plan)
             case CancelOperator() as cancel:
                 plan = self._state.operators.get(cancel.operator)
-                return waiting.drafted and (plan is None or plan.undone)
+                merge = self._state.merges.get(cancel.operator)
+                return waiting.drafted and (plan is None or plan.undone) and (merge is None or merge.abandon)
             case ChangeTuning() as tuning:
                 given = structs.asdict(tuning).items()
                 held = structs.asdict(self._state.map.tuning)
@@ -161,6 +164,8 @@ class ChangeRequests(PendingRequests[_Waiting]):
                 if change.plan and change.plan != fingerprint(self._state):
                     return "the map has changed since the plan was made: plan again"
                 return self._wrong_with_node(change)
+            case CancelOperator() as cancel if cancel.operator in self._state.merges:
+                return None
             case CancelOperator() as cancel:
                 plan = self._state.operators.get(cancel.operator)
                 return may_cancel(plan) if plan is not None else f"there is no operator {cancel.operator}"

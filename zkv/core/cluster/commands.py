@@ -11,6 +11,7 @@ import msgspec
 from zkv import limits
 from zkv.core.cluster.group import CoordinatorInfo
 from zkv.core.cluster.mapstate import ShardMap, kept
+from zkv.core.cluster.merges import MergePlan
 from zkv.core.cluster.operators import ReplaceReplica
 from zkv.core.cluster.shardmap import MapDelta, MapSnapshot, NodeInfo, Partitioner, TableInfo, Tuning
 from zkv.core.cluster.splits import SplitPlan
@@ -24,7 +25,9 @@ _META: Final = b"cm"
 _TUNING: Final = b"cu"
 _GROUP: Final = b"cc"
 _SPLIT_BYTES: Final = b"cb"
+_MERGE_BYTES: Final = b"ce"
 _TABLE, _NODE, _SHARD, _OPERATOR, _SETTINGS, _SPLIT = b"ct", b"cn", b"cs", b"co", b"cg", b"cp"
+_MERGE: Final = b"cj"
 _START, _END = b"c", b"d"
 
 
@@ -64,6 +67,9 @@ class MapCommand(Message, frozen=True, gc=False):
     parted: tuple[int, ...] = ()  # splits that are done
     coordinators: tuple[CoordinatorInfo, ...] = ()  # all that are wanted from now on; (): as before
     split_bytes: int | None = None  # larger shards are split by themselves; 0: none; None: as it is
+    merges: tuple[MergePlan, ...] = ()
+    joined: tuple[int, ...] = ()  # merges that are done, or have come to nothing
+    merge_bytes: int | None = None  # larger shards are not merged; None: as it is
 
 
 class _Meta(Message, frozen=True, gc=False):
@@ -82,6 +88,7 @@ _shard = msgspec.msgpack.Decoder(ShardInfo)
 _operator = msgspec.msgpack.Decoder(ReplaceReplica)
 _settings = msgspec.msgpack.Decoder(TableSettings)
 _split = msgspec.msgpack.Decoder(SplitPlan)
+_merge = msgspec.msgpack.Decoder(MergePlan)
 _tuning = msgspec.msgpack.Decoder(Tuning)
 _group = msgspec.msgpack.Decoder(tuple[CoordinatorInfo, ...])
 
@@ -109,6 +116,8 @@ class CoordinatorState:
         self.splits: dict[int, SplitPlan] = {}
         self.coordinators: dict[NodeId, CoordinatorInfo] = {}  # who is to be in the group
         self.split_bytes = limits.SPLIT_BYTES
+        self.merges: dict[int, MergePlan] = {}
+        self.merge_bytes = limits.MERGE_BYTES
 
     @classmethod
     def load(cls, rows: Rows) -> "CoordinatorState":
@@ -124,6 +133,11 @@ class CoordinatorState:
                     meta = _meta.decode(value)
                 case b"cb":
                     state.split_bytes = int.from_bytes(value, "big")
+                case b"ce":
+                    state.merge_bytes = int.from_bytes(value, "big")
+                case b"cj":
+                    merge = _merge.decode(value)
+                    state.merges[merge.id] = merge
                 case b"cu":
                     tuning = _tuning.decode(value)
                 case b"cc":
@@ -189,6 +203,12 @@ class CoordinatorState:
             self._locate()
         if command.split_bytes is not None:
             self.split_bytes = command.split_bytes
+        for merge in command.merges:
+            self.merges[merge.id] = merge
+        for done in command.joined:
+            self.merges.pop(done, None)
+        if command.merge_bytes is not None:
+            self.merge_bytes = command.merge_bytes
         return True
 
     def _locate(self) -> None:
@@ -224,4 +244,8 @@ class CoordinatorState:
             changes[_GROUP] = encode(command.coordinators)
         if command.split_bytes is not None:
             changes[_SPLIT_BYTES] = command.split_bytes.to_bytes(8, "big")
+        changes.update((numbered_key(_MERGE, merge.id), encode(merge)) for merge in command.merges)
+        changes.update((numbered_key(_MERGE, number), None) for number in command.joined)
+        if command.merge_bytes is not None:
+            changes[_MERGE_BYTES] = command.merge_bytes.to_bytes(8, "big")
         return changes

@@ -13,21 +13,23 @@ import msgspec
 from zkv.core.cluster import messages as m
 from zkv.core.cluster import versions
 from zkv.core.cluster.changes import ChangeRequests
+from zkv.core.cluster.chronicle import Chronicle
 from zkv.core.cluster.commands import CoordinatorState, MapCommand, encode
 from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.figures import Figure, figures
 from zkv.core.cluster.group import ChangeCoordinators, CoordinatorInfo, NotLeading, Whereabouts
+from zkv.core.cluster.joining import MergeRequests, Merges
 from zkv.core.cluster.leaders import LeaderBalance
 from zkv.core.cluster.liveness import Liveness
-from zkv.core.cluster.operators import told_of_plan
+from zkv.core.cluster.merges import merging
 from zkv.core.cluster.orders import Orders
 from zkv.core.cluster.parting import Sizes, SplitRequests, draft_news, draft_progress
-from zkv.core.cluster.registrar import Registrar, told_of
+from zkv.core.cluster.registrar import Registrar
 from zkv.core.cluster.regroup import CoordinatorRequests
 from zkv.core.cluster.replacement import draft_creation
 from zkv.core.cluster.reports import Reports
 from zkv.core.cluster.shardmap import Beacon, MapDelta, NodeInfo, Partitioner, Tuning
-from zkv.core.cluster.splits import told_of_split, unborn
+from zkv.core.cluster.splits import unborn
 from zkv.core.cluster.standing import Standing
 from zkv.core.cluster.tables import TableRequests, draft_dropped, draft_table, requested_ranges
 from zkv.core.cluster.upkeep import Upkeep
@@ -42,12 +44,12 @@ LOOK_MS: Final = 100  # how often what waits for time is looked at
 FIRST_NODES_MS: Final = 3_000  # so long the default table waits for three nodes
 DEFAULT_TABLE: Final = "default"
 DEFAULT_REPLICAS: Final = 3
-EVENTS_MAX: Final = 1_000  # lines kept until the shell takes them; the oldest go first
 EARLY_MESSAGES_MAX: Final = 1_000  # kept until the first command has made the cluster's id
 
-TableRequest = m.CreateTable | m.DropTable | m.SplitTable | m.TuneSplits
+TableRequest = m.CreateTable | m.DropTable | m.SplitTable | m.TuneSplits | m.MergeTable
 ChangeRequest = m.ChangeNode | m.CancelOperator | m.ChangeTuning | ChangeCoordinators
 AdminRequest = TableRequest | ChangeRequest | m.PlanRequest
+_Requests = TableRequests | SplitRequests | MergeRequests | ChangeRequests | CoordinatorRequests
 Request = (
     m.Hello | m.MapRequest | m.StatusRequest | AdminRequest | m.Register | m.Alive | m.Dropped | m.ShardSizes
 )  # what may arrive at a coordinator, beside its group's own traffic
@@ -86,6 +88,8 @@ class Coordinator:
         self.tables = TableRequests(state)
         self.splits = SplitRequests(state)
         self.sizes = Sizes()
+        self.joins = MergeRequests(state)
+        self.merges = Merges()
         self.upkeep = Upkeep(self.liveness)
         self.changes = ChangeRequests(state, self.upkeep)
         self.regroup = CoordinatorRequests(state)
@@ -102,13 +106,11 @@ class Coordinator:
         self._early: list[tuple[bytes, Request]] = []
         self._outbox: list[tuple[bytes, Message]] = []
         self._broadcasts: list[MapDelta | Beacon | Whereabouts] = []
-        self._events: list[str] = []
-        self.replaced()
+        self._chronicle = Chronicle(state)
 
     def replaced(self) -> None:
         """The state is another, all at once."""
-        self._known_nodes = dict(self.state.map.nodes)
-        self._known_plans = {number: told_of_plan(plan) for number, plan in self.state.operators.items()}
+        self._chronicle.begin(self.state)
 
     @property
     def alone(self) -> bool:
@@ -139,13 +141,19 @@ class Coordinator:
         self._proposed = None
         self._outbox.clear()
         self._broadcasts.clear()
-        for requests in (self.tables, self.splits, self.changes, self.regroup):
+        for requests in self._requests():
             self._outbox.extend(requests.give_up(f"coordinator {self.name} no longer leads"))
         self.liveness.start()
         self.reports.clear()
         self.sizes.clear()
         self.orders.clear()
         self.registrar.clear()
+
+    def _requests(
+        self,
+    ) -> tuple[TableRequests | SplitRequests | MergeRequests | ChangeRequests | CoordinatorRequests, ...]:
+        """Everything that clients wait for."""
+        return self.tables, self.splits, self.joins, self.changes, self.regroup
 
     def receive(self, source: bytes, message: Request) -> None:
         """Take one message; `source` is the routing id that answers go to."""
@@ -168,7 +176,7 @@ class Coordinator:
             self.liveness.state_of(info) != info.state for info in self.state.map.nodes.values()
         )
         self._stirred = self._stirred or self._is_unsettled()
-        busy = {plan.shard for plan in self.state.operators.values()}
+        busy = {plan.shard for plan in self.state.operators.values()} | merging(self.state.merges.values())
         busy |= {plan.shard for plan in self.state.splits.values()}
         order = self.balance.next_order(self.state.map, now_ms, busy, self.upkeep.evening.handovers)
         session = self.liveness.sessions.get(order[0]) if order is not None else None
@@ -195,7 +203,9 @@ class Coordinator:
             self.reports.held.pop(gone, None)
         self._broadcasts.append(command.delta)
         self._beacon_at_ms = self.liveness.now_ms + BEACON_MS
-        self._tell_of_nodes(command)
+        self._chronicle.tell(command)
+        if command.delta.nodes or command.delta.tables:
+            self.balance.disturbed(self.liveness.now_ms)
         early, self._early = self._early, []
         for source, message in early:
             self._take(source, message)
@@ -225,8 +235,7 @@ class Coordinator:
 
     def events(self) -> list[str]:
         """What is worth a line in the log, since the last call."""
-        told, self._events = self._events + self.registrar.told(), []
-        return told
+        return self._chronicle.take() + self.registrar.told()
 
     def _take(self, source: bytes, message: Request) -> None:
         match message:
@@ -274,6 +283,8 @@ class Coordinator:
                 answer = self.tables.take(source, message, self.liveness.now_ms)
             case m.SplitTable() | m.TuneSplits():
                 answer = self.splits.take(source, message, self.liveness.now_ms)
+            case m.MergeTable():
+                answer = self.joins.take(source, message, self.liveness.now_ms)
             case m.PlanRequest():
                 answer = self.changes.plan(message, self._standing(Draft(self.state)))
             case ChangeCoordinators():
@@ -309,6 +320,7 @@ class Coordinator:
         self.regroup.draft(draft)
         draft_news(draft, self.reports.news(self.state.map))
         draft_progress(draft, self.reports.has)
+        self.merges.draft(draft, self.liveness.now_ms)
         self.changes.draft(draft)
         standing = self._standing(draft)
         for info in self.state.map.shards.values():
@@ -318,6 +330,7 @@ class Coordinator:
                 draft_creation(draft, told, standing, self.reports.has)
         self.upkeep.draft(draft, standing)
         self.splits.draft(draft)
+        self.joins.draft(draft)
         self.sizes.draft(draft)
         draft_dropped(draft, self.state, self.orders.is_dropped)
         self._draft_tables(draft)
@@ -358,9 +371,9 @@ class Coordinator:
         self._look_at_ms = self.liveness.now_ms + LOOK_MS
         if self.upkeep.look(self.state.map.nodes, self.state.map.tuning.grace_ms):
             return True
-        if self.state.operators or self.state.splits or self.state.counters.table == 1:
+        if self.state.operators or self.state.splits or self.state.merges or self.state.counters.table == 1:
             return True
-        if len(self.tables) or len(self.splits) or len(self.changes) or len(self.regroup) or self._moved():
+        if any(map(len, self._requests())) or self._moved():
             return True
         if any(info.state != ShardState.ACTIVE for info in self.state.map.shards.values()):
             return True
@@ -373,25 +386,6 @@ class Coordinator:
         if not self._leading or not self.state.map.version:
             return
         self._outbox.extend(self.registrar.answers())
-        self._outbox.extend(self.tables.answers(self.liveness.now_ms))
-        self._outbox.extend(self.splits.answers(self.liveness.now_ms))
-        self._outbox.extend(self.changes.answers(self.liveness.now_ms))
-        self._outbox.extend(self.regroup.answers(self.liveness.now_ms))
+        for requests in self._requests():
+            self._outbox.extend(requests.answers(self.liveness.now_ms))
         self._outbox.extend(self.orders.due())
-
-    def _tell_of_nodes(self, command: MapCommand) -> None:
-        self._events += [f"node {gone} belongs to the cluster no longer" for gone in command.delta.dropped_nodes]
-        for node in command.delta.nodes:
-            self._events.append(told_of(self._known_nodes.get(node.node), node))
-            self._known_nodes[node.node] = node
-        for plan in command.operators:
-            line = told_of_plan(plan)
-            if self._known_plans.get(plan.id) != line:
-                self._events.append(line)
-            self._known_plans[plan.id] = line
-        self._events += map(told_of_split, command.splits)
-        for done in command.finished:
-            self._known_plans.pop(done, None)
-        del self._events[:-EVENTS_MAX]
-        if command.delta.nodes or command.delta.tables:
-            self.balance.disturbed(self.liveness.now_ms)

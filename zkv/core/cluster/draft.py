@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from zkv.core.cluster.commands import CoordinatorState, Counters, MapCommand, TableSettings
 from zkv.core.cluster.group import CoordinatorInfo
+from zkv.core.cluster.merges import MergePlan
 from zkv.core.cluster.operators import ReplaceReplica
 from zkv.core.cluster.shardmap import MapDelta, NodeInfo, TableInfo, Tuning
 from zkv.core.cluster.splits import SplitPlan
@@ -34,6 +35,9 @@ class Draft:
         self._splits: dict[int, SplitPlan] = {}
         self._parted: list[int] = []
         self._split_bytes: int | None = None
+        self._merges: dict[int, MergePlan] = {}
+        self._joined: list[int] = []
+        self._merge_bytes: int | None = None
         self._forgotten: list[TableId] = []
         self._coordinators: tuple[CoordinatorInfo, ...] = ()
 
@@ -135,6 +139,31 @@ class Draft:
         if size != self.split_bytes:
             self._split_bytes = size
 
+    def merges(self) -> list[MergePlan]:
+        """The plans that merge shards as they will be, oldest first."""
+        held = self._state.merges | self._merges
+        return [plan for number, plan in sorted(held.items()) if number not in self._joined]
+
+    def put_merge(self, plan: MergePlan) -> None:
+        """The plan that merges two shards shall be so."""
+        if self._state.merges.get(plan.id) != plan or plan.id in self._merges:
+            self._merges[plan.id] = plan
+
+    def finish_merge(self, plan: MergePlan) -> None:
+        """The merge is done, or has come to nothing."""
+        if plan.id not in self._joined:
+            self._joined.append(plan.id)
+
+    @property
+    def merge_bytes(self) -> int:
+        """Larger shards are not merged, as it will be."""
+        return self._state.merge_bytes if self._merge_bytes is None else self._merge_bytes
+
+    def put_merge_bytes(self, size: int) -> None:
+        """Larger shards shall not be merged."""
+        if size != self.merge_bytes:
+            self._merge_bytes = size
+
     def finish_split(self, plan: SplitPlan) -> None:
         """The split is done."""
         self._parted.append(plan.id)
@@ -210,6 +239,9 @@ class Draft:
             parted=tuple(self._parted),
             coordinators=self._coordinators,
             split_bytes=self._split_bytes,
+            merges=tuple(plan for number, plan in self._merges.items() if number not in self._joined),
+            joined=tuple(self._joined),
+            merge_bytes=self._merge_bytes,
         )
         empty = MapCommand(MapDelta(delta.incarnation, delta.version), counters)
         return None if command == empty else command

@@ -7,7 +7,7 @@ from msgspec import structs
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.liveness import Liveness
 from zkv.core.cluster.mapstate import ShardMap, is_live
-from zkv.core.cluster.operators import OperatorRow, listed, listed_split, listed_state
+from zkv.core.cluster.operators import OperatorRow, listed, listed_merge, listed_split, listed_state
 from zkv.core.cluster.pacing import turns
 from zkv.core.cluster.placement import Load
 from zkv.core.cluster.reports import Reports
@@ -44,6 +44,7 @@ def operator_rows(state: CoordinatorState, reports: Reports) -> list[OperatorRow
         listed_split(plan, state.map.shards.get(plan.split.shard), reports.has)
         for _, plan in sorted(state.splits.items())
     ]
+    rows += [listed_merge(plan) for _, plan in sorted(state.merges.items())]
     for member, info in reports.outcasts(state.map):
         why = f"replica {member.replica} is no member any more"
         rows.append(OperatorRow("delete-replica", info.shard, "delete", member.node, why))
@@ -73,7 +74,8 @@ def figures(
         "shards": {str(shard): _shard(info, reports) for shard, info in sorted(shard_map.shards.items())},
         "below_replicas": list(below_replica_count(shard_map)),
         "operators": [row._asdict() for row in operator_rows(state, reports)],
-        "tuning": structs.asdict(shard_map.tuning) | {"split_bytes": state.split_bytes},
+        "tuning": structs.asdict(shard_map.tuning)
+        | {"split_bytes": state.split_bytes, "merge_bytes": state.merge_bytes},
         "messages": dict(received),
         "map_requests": received.get("MapRequest", 0),
     }

@@ -149,6 +149,14 @@ class SplitTable(Message, tag=57, frozen=True, gc=False):
     at: Annotated[bytes, Meta(min_length=1, max_length=limits.KEY_BYTES_MAX)]
 
 
+class MergeTable(Message, tag=86, frozen=True, gc=False):
+    """Client to coordinator: the shard that begins at the key `at` is to become part of the one that ends there."""
+
+    id: int
+    name: Name
+    at: Annotated[bytes, Meta(min_length=1, max_length=limits.KEY_BYTES_MAX)]
+
+
 class PlanRequest(Message, tag=54, frozen=True, gc=False):
     """Client to coordinator: what would `change` move? Nothing is done."""
 

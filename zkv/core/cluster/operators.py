@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from msgspec import structs
 
+from zkv.core.cluster.merges import MergePlan
 from zkv.core.cluster.messages import ChangeMember, TransferLeader
 from zkv.core.cluster.splits import SplitPlan
 from zkv.core.message import Message
@@ -189,6 +190,12 @@ def listed_split(plan: SplitPlan, child: ShardInfo | None, is_known: Callable[[M
         return OperatorRow("split-shard", plan.shard, "split", None, plan.why)
     waited = next((voter.node for voter in child.membership.voters if not is_known(voter)), None)
     return OperatorRow("split-shard", plan.shard, "settle", waited, plan.why)
+
+
+def listed_merge(plan: MergePlan) -> OperatorRow:
+    """A merge as a line."""
+    step = "abandon" if plan.abandon else "merge"
+    return OperatorRow("merge-shard", plan.merge.target, step, None, plan.why, plan.id)
 
 
 def listed_state(info: ShardInfo, waiting_for: NodeId | None) -> OperatorRow | None:

@@ -5,11 +5,13 @@ from typing import Final
 
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.liveness import Liveness
+from zkv.core.cluster.merges import order_for_merge
 from zkv.core.cluster.messages import (
     ChangeMember,
     CreateReplica,
     DismissReplica,
     DropShard,
+    MergeShard,
     SplitShard,
     TransferLeader,
 )
@@ -24,7 +26,7 @@ from zkv.ids import NodeId, ReplicaId, ShardId
 
 REPEAT_MS: Final = 500  # an order whose effect nobody has reported is sent again
 
-Order = CreateReplica | DropShard | ChangeMember | TransferLeader | DismissReplica | SplitShard
+Order = CreateReplica | DropShard | ChangeMember | TransferLeader | DismissReplica | SplitShard | MergeShard
 _Key = tuple[NodeId, type[Order], ShardId, ReplicaId, int]
 
 
@@ -90,6 +92,7 @@ class Orders:
                 yield from self._drops(info)
         yield from self._changes()
         yield from self._splits()
+        yield from self._merges()
         awaited = unborn(self._state.splits.values())
         for node, report in self._reports.strays(self._state.map, ShardId(self._state.counters.shard), awaited):
             if self._hears(node):
@@ -126,6 +129,15 @@ class Orders:
             if order is not None and leader is not None and self.is_live(leader):
                 yield leader.node, order
 
+    def _merges(self) -> Iterator[tuple[NodeId, Order]]:
+        """Of shards that are to take a neighbour in, to who leads them."""
+        for plan in self._state.merges.values():
+            target = self._state.map.shards.get(plan.merge.target)
+            order = order_for_merge(plan, target) if target is not None else None
+            leader = target.leading() if target is not None else None
+            if order is not None and leader is not None and self.is_live(leader):
+                yield leader.node, order
+
     def _dismissals(self) -> Iterator[tuple[NodeId, Order]]:
         """Of replicas that are members no more, to who leads their group: the coordinator's word is none for them."""
         for member, info in self._reports.outcasts(self._state.map):
@@ -148,3 +160,5 @@ def _key(node: NodeId, order: Order) -> _Key:
             return node, DismissReplica, order.shard, order.member.replica, 0
         case SplitShard():
             return node, SplitShard, order.shard, ReplicaId(0), order.split.shard
+        case MergeShard():
+            return node, MergeShard, order.merge.target, ReplicaId(0), 2 * order.merge.number + order.abandon

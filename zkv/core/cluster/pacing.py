@@ -5,6 +5,7 @@ from collections import Counter
 from zkv import limits
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.mapstate import is_live
+from zkv.core.cluster.merges import merging
 from zkv.core.cluster.operators import Cause, ReplaceReplica, has_begun, next_step
 from zkv.core.cluster.shardmap import Tuning
 from zkv.ids import NodeId, ShardId
@@ -24,7 +25,7 @@ def turns(state: CoordinatorState) -> list[ReplaceReplica]:
     for plan in begun:
         loads.update(_ends(plan))
     running = {plan.id for plan in begun}
-    wanted = _to_be_split(state)
+    wanted = _to_be_reshaped(state)
     for plan in sorted(free, key=lambda plan: (plan.cause, plan.id)):
         if plan.shard in wanted and not plan.cause.heals:
             continue
@@ -42,9 +43,10 @@ def _settling(state: CoordinatorState) -> set[ShardId]:
     return {shard for plan in state.splits.values() if plan.shown for shard in (plan.shard, plan.split.shard)}
 
 
-def _to_be_split(state: CoordinatorState) -> set[ShardId]:
-    """Shards whose members are to be at rest, so that they can be split: no move begins while all of them are there."""
-    shards = {plan.shard: state.map.shards.get(plan.shard) for plan in state.splits.values() if not plan.shown}
+def _to_be_reshaped(state: CoordinatorState) -> set[ShardId]:
+    """Shards whose members are to be at rest, to be split or merged: no move begins while all of them are there."""
+    planned = {plan.shard for plan in state.splits.values() if not plan.shown} | merging(state.merges.values())
+    shards = {shard: state.map.shards.get(shard) for shard in planned}
     return {
         shard
         for shard, info in shards.items()

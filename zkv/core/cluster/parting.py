@@ -13,6 +13,7 @@ from zkv import limits
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.mapstate import ShardMap
+from zkv.core.cluster.merges import merging
 from zkv.core.cluster.messages import AdminDone, AdminRefused, ShardSize, SplitTable, TuneSplits
 from zkv.core.cluster.pending import Answer, PendingRequests
 from zkv.core.cluster.shardmap import Partitioner, TableInfo
@@ -30,22 +31,31 @@ SPLITS_MAX: Final = 100  # requests waiting at once; more: Overloaded
 
 def draft_split(draft: Draft, info: ShardInfo, at: bytes, why: str) -> None:
     """Put a plan that splits the shard at this partition key, if its members are at rest."""
-    if _is_at_rest(draft, info):
+    if _is_at_rest(draft, info) and info.shard not in merging(draft.merges()):
         draft.put_split(SplitPlan(draft.new_operator(), info.shard, _entry(draft, info, at), why))
 
 
 def draft_news(draft: Draft, news: Iterable[ShardInfo]) -> None:
-    """Put what nodes have reported of their shards; with a range that was split, the new shard."""
-    plans = {plan.shard: plan for plan in draft.splits() if not plan.shown}
+    """Put what nodes have reported of their shards; with a range that was split or merged, the other shard, too.
+
+    Nothing but a plan changes a range: where this state has none, it has forgotten it, and would show a hole.
+    """
+    splits = {plan.shard: plan for plan in draft.splits() if not plan.shown}
+    merges = {plan.merge.target: plan for plan in draft.merges()}
     for info in news:
         held = draft.shard(info.shard)
-        assert held is not None, "a report is of a shard in the map"
-        if info.range_version > held.range_version:
-            plan = plans.get(info.shard)
-            if plan is None:
-                continue  # nothing but a plan changes a range: this state has forgotten it, and would show a hole
-            draft.put_shard(right_of(held, plan.split))
-            draft.put_split(structs.replace(plan, shown=True))
+        if held is None:
+            continue  # it has just become part of another
+        if (info.start, info.end) != (held.start, held.end):
+            split, merge = splits.get(info.shard), merges.get(info.shard)
+            if merge is not None and info.end == merge.merge.end and held.end == merge.merge.at:
+                draft.drop_shard(merge.merge.source)
+                draft.finish_merge(merge)
+            elif split is not None:
+                draft.put_shard(right_of(held, split.split))
+                draft.put_split(structs.replace(split, shown=True))
+            else:
+                continue
         draft.put_shard(info)
 
 
@@ -103,7 +113,7 @@ class Sizes:
         """
         plans = draft.splits()
         room = AT_ONCE_MAX - len(plans)
-        busy = {plan.shard for plan in plans} | {plan.split.shard for plan in plans}
+        busy = {plan.shard for plan in plans} | {plan.split.shard for plan in plans} | merging(draft.merges())
         shards = {info.shard: info for info in draft.shards()}
         self._held = {shard: size for shard, size in self._held.items() if shard in shards}
         large = [size for size in self._held.values() if draft.split_bytes and size.bytes > draft.split_bytes]
@@ -138,7 +148,7 @@ class SplitRequests(PendingRequests[_Waiting]):
                 continue
             at = waiting.request.at
             info = next((own for own in draft.shards() if own.table == table.table and own.owns(at)), None)
-            busy = {plan.shard for plan in draft.splits() if not plan.shown}
+            busy = {plan.shard for plan in draft.splits() if not plan.shown} | merging(draft.merges())
             if info is not None and info.start != at and info.shard not in busy:
                 draft_split(draft, info, at, "an operator asked for it")
 

@@ -19,7 +19,7 @@ _NAME: msgspec.msgpack.Decoder[str] = msgspec.msgpack.Decoder(Name)
 _ACTIONS: Final = ("drain", "undrain", "remove", "replace", "set")
 _PARTITIONERS: Final = {"hash": Partitioner.HASH, "range": Partitioner.RANGE}
 
-TableOrder = m.CreateTable | m.DropTable | m.SplitTable | m.TuneSplits
+TableOrder = m.CreateTable | m.DropTable | m.SplitTable | m.MergeTable | m.TuneSplits
 Order = TableOrder | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest | ChangeCoordinators
 
 
@@ -66,6 +66,14 @@ def split_table(name: str, at: Bytes) -> AdminRequest[None]:
     Where a shard begins there already, nothing is to be done.
     """
     return AdminRequest(m.SplitTable(0, _table_name(name), key_bytes(at)))
+
+
+def merge_shards(name: str, at: Bytes) -> AdminRequest[None]:
+    """Merge the two shards of a range table that part at the key `at`; done when the map shows one.
+
+    Where no shard begins there, nothing is to be done.
+    """
+    return AdminRequest(m.MergeTable(0, _table_name(name), key_bytes(at)))
 
 
 def tune_splits(size: int) -> AdminRequest[None]:

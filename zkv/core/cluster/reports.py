@@ -65,14 +65,15 @@ class Reports:
     def _take(self, report: ShardReport, shard_map: ShardMap) -> bool:
         """One report; whether it tells more than is known."""
         shard = report.info.shard
-        held = self._news.get(shard) or shard_map.shards.get(shard)
-        if held is None:
+        shown = shard_map.shards.get(shard)
+        if shown is None:
             self._unplaced.add(shard)
-        if held is None or held.state == ShardState.DROPPING:
+        if shown is None or shown.state == ShardState.DROPPING:
             return False
+        held = self._news.get(shard) or shown
         self._note_leading(report)
         info = merged(held, report.info)
-        if info == shard_map.shards[shard]:
+        if info == shown:
             return False
         self._news[shard] = info
         return True

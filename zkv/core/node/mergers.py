@@ -35,12 +35,12 @@ from zkv.core.shard.merge import (
 )
 from zkv.core.shard.merge_messages import Fate, FateAsk, MergeAsk, MergeMessage, MergeRows, MergeUnfit
 from zkv.core.shard.pace import Pace
-from zkv.ids import NodeId, ShardId
+from zkv.ids import NodeId, ReplicaId, ShardId
 
 LOOK_MS: Final = 100  # how often all replicas are looked at for merges
 ASK_MS: Final = 200  # what was not answered is asked again
 STALL_MS: Final = 10_000  # nothing has moved for so long: the target abandons
-FATE_MS: Final = 500
+FATE_MS: Final = 250
 _TURN_MS: Final = 5
 _NEVER_MS: Final = -(10**15)
 
@@ -139,6 +139,16 @@ class Mergers:
             elif not replica.is_parting and not self._is_proposed(hosted):
                 self._propose(hosted, merge, EntryKind.ABSORB, encode(Begin(merge)))
                 self._active.add(hosted.shard)
+
+    def awaits_word(self, replica: ReplicaId) -> bool:
+        """Whether the replica goes by its target's word alone, and not by an order: it asks for that at once."""
+        hosted, shard_map = self._host.replica(replica), self._map()
+        machine = hosted.machine if hosted is not None else None
+        frozen = machine.merging.state.frozen if machine is not None else None
+        if hosted is None or frozen is None or shard_map is None or frozen.target not in shard_map.shards:
+            return False
+        self._asked_fate_ms[hosted.shard] = _NEVER_MS
+        return True
 
     def receive(self, message: MergeMessage, sender: NodeId) -> None:
         """One word of a replica on that node."""

@@ -345,6 +345,8 @@ class Node:
                 return ""
             case m.CreateReplica():
                 return orders.create(self.host, order)
+            case m.DropShard() if self.mergers.awaits_word(order.replica):
+                return ""
             case m.DropShard():
                 return orders.drop(self.host, self.registration, order)
             case m.ChangeMember():

@@ -19,6 +19,7 @@ from zkv.core.cluster.shardmap import MapSnapshot, NodeState, Partitioner
 from zkv.core.message import Message
 from zkv.core.raft.messages import Member, Membership
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.merge import MergeState, united, wrong_with_source
 from zkv.core.shard.split import left_of, right_of, wrong_with
 from zkv.ids import NodeId, ReplicaId, ShardId
 
@@ -285,6 +286,8 @@ class Town:
                 self._dismiss(self.nodes[message.member.node], message.member.replica, message.shard)
             case m.SplitShard():
                 self.split_group(message)
+            case m.MergeShard():
+                self.merge_groups(message)
             case m.TransferLeader():
                 self.groups[message.shard].change_leader(message.target)
 
@@ -303,6 +306,21 @@ class Town:
         for member in right.membership.voters:
             if self.is_alive(member) and member.node not in self.late:
                 self.nodes[member.node].replicas[member.replica] = right.shard
+
+    def merge_groups(self, order: m.MergeShard) -> None:
+        """The target's log decides at once: the source is part of it, or nothing comes of it."""
+        merge = order.merge
+        target, source = self.groups[merge.target], self.groups[merge.source]
+        if target.info.range_version != merge.target_version:
+            return
+        if order.abandon or wrong_with_source(source.info, MergeState(), merge):
+            version = target.info.range_version + 1
+            target.info = msgspec.structs.replace(target.info, range_version=version)
+            return
+        target.info = united(target.info, merge)
+        for member in source.info.membership.voters:
+            if self.is_alive(member) and member.node not in self.late:
+                self._delete(self.nodes[member.node], member.replica)
 
     def _dismiss(self, node: FakeNode, replica: ReplicaId, shard: ShardId) -> None:
         """By the word of its group: what is there goes, and what is not there is said to be gone."""

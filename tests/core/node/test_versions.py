@@ -1,12 +1,14 @@
 """A node meets peers and coordinators of other versions: one apart they work together, further apart it refuses."""
 
+import msgspec
 import pytest
 
 from tests.core.node.trio import SHARD, Trio
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.frames import Peers
 from zkv.core.cluster.versions import PROTOCOL_VERSION
-from zkv.core.raft.messages import Member, Membership, VoteRequest
+from zkv.core.raft.messages import EntryKind, Member, Membership, VoteRequest
+from zkv.core.shard.merge import Merge
 from zkv.core.shard.split import Split
 from zkv.ids import NodeId, ReplicaId, ShardId
 
@@ -62,3 +64,27 @@ def test_a_split_waits_until_every_replica_s_node_has_stated_that_it_knows_split
     assert hosted.replica.is_parting is proposed
     refusal = f": {other} has not stated that it knows splits"
     assert turn.events[-1] == "shard 1: split into it and 2" + ("" if proposed else refusal)
+
+
+@pytest.mark.parametrize(("stated", "proposed"), [(1, False), (2, True)])
+def test_a_merge_waits_until_every_replica_s_node_has_stated_that_it_knows_merges(
+    stated: int, *, proposed: bool
+) -> None:
+    """Also those of the source alone: the word to freeze would be lost there, and the entry end them."""
+    trio = Trio()
+    leader = trio.machines[trio.leader()]
+    machine = leader.node.host.hosted[SHARD].machine
+    assert machine is not None
+    machine.info = msgspec.structs.replace(machine.info, end=b"m")
+    trio.pass_ms(100)
+    leader.node.from_peer(Peers(77, NodeId("n9"), leader.incarnation, (), protocol=stated))
+    members = Membership(1, (Member(ReplicaId(30), NodeId("n9"), 1),))
+    leader.node.from_coordinator(m.MergeShard(Merge(5, SHARD, ShardId(2), b"m", b"", 1, 1, 1, members, 100, 1)))
+    turn = leader.node.turn()
+    logged = [entry.kind for item in (turn.effects.log.items if turn.effects.log else ()) for entry in item.entries]
+    assert logged == ([EntryKind.ABSORB] if proposed else [])
+    turn = leader.node.turn()
+    leader.node.tick(trio.now_ms)
+    events = turn.events + leader.node.turn().events
+    refusal = "shard 1: merge of shard 2: n9 has not stated that it knows merges"
+    assert (refusal in events) is not proposed

@@ -174,9 +174,10 @@ class Registrar:
         replica of a shard that a split has made, may not have come into being yet."""
         reported = {report.replica for report in register.reports}
         self.missing -= reported
-        born_late = set(unborn(self._state.splits.values()))
-        born_late |= {plan.merge.source for plan in self._state.merges.values()}  # or is gone before the map says so
-        for info in self._state.map.shards.values():
+        born_late = unborn(self._state.splits.values())
+        absorbed = {plan.merge.source for plan in self._state.merges.values()}  # may be gone before the map says so
+        shards = [info for info in self._state.map.shards.values() if info.shard not in absorbed]
+        for info in shards:
             for voter in info.membership.voters:
                 if (voter.node, voter.incarnation) != (register.node, register.incarnation):
                     continue

@@ -96,7 +96,7 @@ def test_a_range_table_is_scanned_in_key_order(zkv_command: Zkv) -> None:
     assert zkv_command("scan", "--table", "letters")[0] == 1
 
 
-def test_a_range_table_is_split_and_scanned_over_the_split(zkv_command: Zkv) -> None:
+def test_a_range_table_is_split_and_merged_and_scanned_over_that(zkv_command: Zkv) -> None:
     assert zkv_command("table", "create", "words", "--partitioner", "range")[0] == 0
     words = ("ant", "bee", "cow", "dog", "eel")
     zkv_command("mput", *[part for word in words for part in (word, word.upper())], "--table", "words")
@@ -113,6 +113,13 @@ def test_a_range_table_is_split_and_scanned_over_the_split(zkv_command: Zkv) -> 
     refused = zkv_command("table", "split", "default", "--at", "cow")
     assert (refused[0], "table default is hashed" in refused[2]) == (1, True)
     assert "there is no table 'nothing'" in zkv_command("table", "split", "nothing", "--at", "cow")[2]
+    merged = zkv_command("table", "merge", "words", "--at", "cow", "--json")
+    assert (merged[0], json.loads(merged[1])) == (0, {"table": "words", "at": "cow", "shard": row["left"]})
+    told = f"shard {row['left']} has what was on either side of 'cow'\n"
+    assert zkv_command("table", "merge", "words", "--at", "cow") == (0, told, "")
+    assert zkv_command("scan", "--table", "words")[1].split()[::2] == list(words)
+    refused = zkv_command("table", "merge", "default", "--at", "cow")
+    assert (refused[0], "table default is hashed" in refused[2]) == (1, True)
     assert zkv_command("table", "drop", "words", "--yes")[0] == 0
 
 

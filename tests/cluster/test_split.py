@@ -1,4 +1,4 @@
-"""A shard is split again and again under a checked load, while nodes die: nothing is lost, and nothing done twice."""
+"""A shard is split and merged again under a checked load, while nodes die: nothing is lost, and nothing done twice."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def shards(client: zkv.Client) -> list[tuple[bytes, bytes]]:
 
 
 @pytest.mark.parametrize("dies", [False, True], ids=["in peace", "while leaders die"])
-def test_a_table_is_split_under_load(cluster: Cluster, *, dies: bool) -> None:
+def test_a_table_is_split_and_merged_under_load(cluster: Cluster, *, dies: bool) -> None:
     with cluster.client(timeout_s=20) as client:
         client.create_table("ordered", partitioner="range")
         client.mput(dict.fromkeys(ROWS, b"v"), table="ordered")
@@ -45,10 +45,6 @@ def test_a_table_is_split_under_load(cluster: Cluster, *, dies: bool) -> None:
         met += [key for key, _ in scan]
         assert met == ROWS, "a scan that crosses splits meets every row once, in order"
         load.wait_until_all_advanced()
-        found = load.stop()
-        assert found.faults == []
-        if not dies:
-            assert (found.refused, found.unknown) == (0, 0)
         assert shards(client) == [
             (b"", b"0250"),
             (b"0250", b"0500"),
@@ -57,6 +53,20 @@ def test_a_table_is_split_under_load(cluster: Cluster, *, dies: bool) -> None:
             (b"put", b""),
         ]
         assert [key for key, _ in client.scan(table="ordered", prefix=b"0", reverse=True)] == ROWS[::-1]
+        for at in (*POINTS[::-1], b"put"):
+            merge = client.ask(admin.merge_shards("ordered", at), timeout_s=20)
+            if dies and at == POINTS[0]:
+                victim = leader_of(client, at)
+                cluster.kill(victim)
+                cluster.start(victim)
+            merge.result()
+        load.wait_until_all_advanced()
+        found = load.stop()
+        assert found.faults == []
+        if not dies:
+            assert (found.refused, found.unknown) == (0, 0)
+        assert shards(client) == [(b"", b"")]
+        assert [key for key, _ in client.scan(table="ordered", prefix=b"0")] == ROWS
         client.drop_table("ordered")
     cluster.wait_until_whole()
 

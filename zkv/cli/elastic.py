@@ -228,6 +228,10 @@ def tune(
         str | None,
         typer.Option(metavar="BYTES|off", help="Shards of range tables above so many bytes are split, by themselves."),
     ] = None,
+    merge: Annotated[
+        str | None,
+        typer.Option(metavar="BYTES|off", help="A shard of more bytes is not merged; off: none is, by itself."),
+    ] = None,
     address: o.AddressOption = o.ADDRESS,
     timeout: o.TimeoutOption = o.TIMEOUT_S,
     as_json: o.JsonOption = False,
@@ -237,7 +241,7 @@ def tune(
     Example: zkv tune --balance off --grace 300
     Example: zkv tune --split off
     """
-    split_bytes = None if split is None else _split_bytes(split)
+    split_bytes, merge_bytes = _bytes_or_off("--split", split), _bytes_or_off("--merge", merge)
     with o.connected(address, timeout) as client:
         wanted = None if balance is None else balance == "on"
         if (wanted, grace, moves, rate) != (None, None, None, None):
@@ -245,13 +249,16 @@ def tune(
             client.ask(request).result()
         if split_bytes is not None:
             client.ask(admin.tune_splits(split_bytes)).result()
-        tuning, bound = client.shard_map().tuning, look(client).split_bytes
+        if merge_bytes is not None:
+            client.ask(admin.tune_merges(merge_bytes)).result()
+        tuning, seen = client.shard_map().tuning, look(client)
     row: dict[str, object] = {
         "balance": "on" if tuning.balance else "off",
         "grace_s": tuning.grace_ms / 1_000,
         "moves_per_node": tuning.moves_per_node,
         "bytes_per_s": tuning.bytes_per_s,
-        "split_bytes": bound,  # None: no coordinator answers
+        "split_bytes": seen.split_bytes,  # None: no coordinator answers
+        "merge_bytes": seen.merge_bytes,
     }
     if as_json:
         print_json(row)
@@ -259,11 +266,11 @@ def tune(
         show_rows([row], as_json=False)
 
 
-def _split_bytes(text: str) -> int:
-    if text == "off":
-        return 0
+def _bytes_or_off(option: str, text: str | None) -> int | None:
+    if text is None or text == "off":
+        return None if text is None else 0
     if not (text.isascii() and text.isdigit()):
-        raise InvalidRequest(f"--split takes a number of bytes, or off, not {text!r}")
+        raise InvalidRequest(f"{option} takes a number of bytes, or off, not {text!r}")
     return int(text)
 
 

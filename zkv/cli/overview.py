@@ -148,6 +148,12 @@ class Overview:
         told = self.coordinator.tuning.get("split_bytes")
         return told if isinstance(told, int) else None
 
+    @property
+    def merge_bytes(self) -> int | None:
+        """Shards of more bytes are not merged (0: none by itself); None: no coordinator has said."""
+        told = self.coordinator.tuning.get("merge_bytes")
+        return told if isinstance(told, int) else None
+
     def silent_ms(self, node: str) -> int | None:
         """Since when the coordinator has not heard the node; None if it never has."""
         told = next((one.get("heard_ms_ago") for one in self.coordinator.nodes if one.get("node") == node), None)

@@ -16,7 +16,7 @@ from zkv.wire.introductions import introduction
 
 ClientFrame = Requests | m.Hello | m.MapRequest | m.StatusRequest
 ToNode = ClientFrame | Peers
-TableFrame = m.CreateTable | m.DropTable | m.SplitTable | m.TuneSplits | m.MergeTable
+TableFrame = m.CreateTable | m.DropTable | m.SplitTable | m.TuneSplits | m.MergeTable | m.TuneMerges
 AdminFrame = TableFrame | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest | ChangeCoordinators
 NodeFrame = m.Register | m.Alive | m.Dropped | m.ShardSizes
 GroupFrame = Peers | Meet | Found | Leave

@@ -46,7 +46,7 @@ DEFAULT_TABLE: Final = "default"
 DEFAULT_REPLICAS: Final = 3
 EARLY_MESSAGES_MAX: Final = 1_000  # kept until the first command has made the cluster's id
 
-TableRequest = m.CreateTable | m.DropTable | m.SplitTable | m.TuneSplits | m.MergeTable
+TableRequest = m.CreateTable | m.DropTable | m.SplitTable | m.TuneSplits | m.MergeTable | m.TuneMerges
 ChangeRequest = m.ChangeNode | m.CancelOperator | m.ChangeTuning | ChangeCoordinators
 AdminRequest = TableRequest | ChangeRequest | m.PlanRequest
 _Requests = TableRequests | SplitRequests | MergeRequests | ChangeRequests | CoordinatorRequests
@@ -283,7 +283,7 @@ class Coordinator:
                 answer = self.tables.take(source, message, self.liveness.now_ms)
             case m.SplitTable() | m.TuneSplits():
                 answer = self.splits.take(source, message, self.liveness.now_ms)
-            case m.MergeTable():
+            case m.MergeTable() | m.TuneMerges():
                 answer = self.joins.take(source, message, self.liveness.now_ms)
             case m.PlanRequest():
                 answer = self.changes.plan(message, self._standing(Draft(self.state)))

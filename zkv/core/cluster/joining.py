@@ -8,11 +8,12 @@ from typing import Final
 
 from msgspec import structs
 
+from zkv import limits
 from zkv.core.cluster.commands import CoordinatorState
 from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.merges import MergePlan, merging
-from zkv.core.cluster.messages import AdminDone, AdminRefused, MergeTable
+from zkv.core.cluster.messages import AdminDone, AdminRefused, MergeTable, TuneMerges
 from zkv.core.cluster.operators import has_begun
 from zkv.core.cluster.pending import Answer, PendingRequests
 from zkv.core.cluster.shardmap import Partitioner, TableInfo
@@ -40,7 +41,7 @@ def draft_merge(draft: Draft, left: ShardInfo, right: ShardInfo, why: str, map_v
         source_version=right.range_version,
         member_version=right.membership.version,
         members=right.membership,
-        bytes_max=draft.merge_bytes,
+        bytes_max=draft.merge_bytes or limits.MERGE_BYTES,
         map_version=map_version,
     )
     plan = MergePlan(entry, why)
@@ -81,7 +82,7 @@ class Merges:
 class _Waiting:
     """`plan`: what was made of it; 0: nothing yet."""
 
-    request: MergeTable
+    request: MergeTable | TuneMerges
     since_ms: int
     plan: int = 0
 
@@ -93,13 +94,16 @@ class MergeRequests(PendingRequests[_Waiting]):
         super().__init__(most=MERGES_MAX, what="requests to merge shards")
         self._state = state
 
-    def take(self, source: bytes, request: MergeTable, now_ms: int) -> AdminRefused | None:
+    def take(self, source: bytes, request: MergeTable | TuneMerges, now_ms: int) -> AdminRefused | None:
         """Keep the request until it can be answered; the refusal if there are too many."""
         return self._keep(source, request.id, _Waiting(request, now_ms))
 
     def draft(self, draft: Draft) -> None:
         """Plan what is asked for and neither so nor planned yet, once."""
         for waiting in self._waiting.values():
+            if isinstance(waiting.request, TuneMerges):
+                draft.put_merge_bytes(waiting.request.bytes)
+                continue
             table = self._state.map.table(waiting.request.name)
             if table is None or waiting.plan or _wrong_with(self._state.map, table):
                 continue
@@ -112,6 +116,8 @@ class MergeRequests(PendingRequests[_Waiting]):
 
     def _judge(self, waiting: _Waiting, now_ms: int) -> Answer | None:
         request, shard_map = waiting.request, self._state.map
+        if isinstance(request, TuneMerges):
+            return AdminDone(request.id, shard_map.version) if self._state.merge_bytes == request.bytes else None
         table = shard_map.table(request.name)
         if table is None:
             return AdminRefused(request.id, "NoSuchTable", f"there is no table {request.name!r}", EFFECT_NONE)
@@ -128,7 +134,7 @@ class MergeRequests(PendingRequests[_Waiting]):
     def _came_to_nothing(self, waiting: _Waiting) -> str:
         if not waiting.plan or waiting.plan in self._state.merges or waiting.plan >= self._state.counters.operator:
             return ""
-        bound = self._state.merge_bytes
+        bound = self._state.merge_bytes or limits.MERGE_BYTES
         return (
             f"the merge has come to nothing: the shard to the right has more than {bound} bytes (zkv tune --merge), or "
             "it or its replicas changed meanwhile; its left neighbour's leader has logged why"

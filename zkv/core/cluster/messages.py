@@ -157,6 +157,13 @@ class MergeTable(Message, tag=86, frozen=True, gc=False):
     at: Annotated[bytes, Meta(min_length=1, max_length=limits.KEY_BYTES_MAX)]
 
 
+class TuneMerges(Message, tag=87, frozen=True, gc=False):
+    """Client to coordinator: a shard of more than so many bytes is not merged; 0: none is by itself."""
+
+    id: int
+    bytes: Annotated[int, Meta(ge=0)]
+
+
 class PlanRequest(Message, tag=54, frozen=True, gc=False):
     """Client to coordinator: what would `change` move? Nothing is done."""
 

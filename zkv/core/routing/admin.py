@@ -19,7 +19,7 @@ _NAME: msgspec.msgpack.Decoder[str] = msgspec.msgpack.Decoder(Name)
 _ACTIONS: Final = ("drain", "undrain", "remove", "replace", "set")
 _PARTITIONERS: Final = {"hash": Partitioner.HASH, "range": Partitioner.RANGE}
 
-TableOrder = m.CreateTable | m.DropTable | m.SplitTable | m.MergeTable | m.TuneSplits
+TableOrder = m.CreateTable | m.DropTable | m.SplitTable | m.MergeTable | m.TuneSplits | m.TuneMerges
 Order = TableOrder | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest | ChangeCoordinators
 
 
@@ -74,6 +74,13 @@ def merge_shards(name: str, at: Bytes) -> AdminRequest[None]:
     Where no shard begins there, nothing is to be done.
     """
     return AdminRequest(m.MergeTable(0, _table_name(name), key_bytes(at)))
+
+
+def tune_merges(size: int) -> AdminRequest[None]:
+    """Shards of more bytes than `size` are not merged from now on; 0: none is by itself, and asked for as usual."""
+    if type(size) is not int or size < 0:
+        raise InvalidRequest(f"shards are merged up to a number of bytes, or not by themselves (0), not {size!r}")
+    return AdminRequest(m.TuneMerges(0, size))
 
 
 def tune_splits(size: int) -> AdminRequest[None]:

@@ -124,8 +124,8 @@ SPLITS = (
         (
             Edit(
                 "zkv/core/cluster/parting.py",
-                "            draft.put_shard(right_of(held, plan.split))\n",
-                "",
+                "draft.put_shard(right_of(held, split.split))",
+                "pass",
             ),
         ),
         elastic=True,

@@ -201,8 +201,8 @@ SNAPSHOTS = (
         (
             Edit(
                 _SNAPSHOT,
-                "self._scans = [rows.scan(first_session, after_sessions), rows.scan(start, end)]",
-                "self._scans = [rows.scan(start, end)]",
+                "spans = [numbered_range(SESSION, sessions), *reversed(ranges)]",
+                "spans = [*reversed(ranges)]",
             ),
         ),
     ),
@@ -297,9 +297,8 @@ SNAPSHOTS = (
         (
             Edit(
                 _SNAPSHOT,
-                "self._scans = [rows.scan(first_session, after_sessions), rows.scan(start, end)]",
-                "self._scans = [(one for a, b in bounds for one in rows.scan(a, b)) for bounds in "
-                "([(first_session, after_sessions)], [(start, end)])]",
+                "self._scans = [rows.scan(start, end) for start, end in spans]",
+                "self._scans = [(one for a, b in [span] for one in rows.scan(a, b)) for span in spans]",
             ),
         ),
     ),

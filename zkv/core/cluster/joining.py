@@ -121,9 +121,10 @@ class MergeRequests(PendingRequests[_Waiting]):
         table = shard_map.table(request.name)
         if table is None:
             return AdminRefused(request.id, "NoSuchTable", f"there is no table {request.name!r}", EFFECT_NONE)
-        if neighbours(list(shard_map.shards_of(table.table)), table.table, request.at) is None:
+        wrong = _wrong_with(shard_map, table)
+        if not wrong and neighbours(list(shard_map.shards_of(table.table)), table.table, request.at) is None:
             return AdminDone(request.id, shard_map.version)
-        wrong = _wrong_with(shard_map, table) or self._came_to_nothing(waiting)
+        wrong = wrong or self._came_to_nothing(waiting)
         if wrong:
             return AdminRefused(request.id, "NotPossible", wrong, EFFECT_NONE)
         if now_ms - waiting.since_ms >= MERGE_WAIT_MS:

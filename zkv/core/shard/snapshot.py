@@ -13,7 +13,7 @@ from typing import Protocol
 from zkv import limits
 from zkv.core.shard.merge import MergeState
 from zkv.core.shard.pace import Pace
-from zkv.core.shard.rows import Changes, Rows, numbered_range, row_key, session_key
+from zkv.core.shard.rows import SPACE_BYTES, Changes, Rows, numbered_range, row_key, session_key
 from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotCredit, SnapshotInstalled, SnapshotOffer
 
 SnapshotRow = tuple[bytes, bytes, bytes]  # kind (DATA or SESSION), key within it, value
@@ -42,10 +42,8 @@ class PinnedRows:
     """
 
     def __init__(self, rows: Rows, *, sessions: int, ranges: list[tuple[bytes, bytes]]) -> None:
-        first_session, after_sessions = numbered_range(SESSION, sessions)
-        self._prefix = len(first_session)
-        self._scans = [rows.scan(first_session, after_sessions)]
-        self._scans += [rows.scan(start, end) for start, end in reversed(ranges)]
+        spans = [numbered_range(SESSION, sessions), *reversed(ranges)]
+        self._scans = [rows.scan(start, end) for start, end in spans]
 
     def __iter__(self) -> Iterator[SnapshotRow]:
         return self
@@ -54,7 +52,7 @@ class PinnedRows:
         while self._scans:
             found = next(self._scans[-1], None)
             if found is not None:
-                return found[0][:1], found[0][self._prefix :], found[1]
+                return found[0][:1], found[0][SPACE_BYTES:], found[1]
             self._scans.pop()
         raise StopIteration
 

@@ -230,7 +230,7 @@ def tune(
     ] = None,
     merge: Annotated[
         str | None,
-        typer.Option(metavar="BYTES|off", help="A shard of more bytes is not merged; off: none is, by itself."),
+        typer.Option(metavar="BYTES|off", help="Cold neighbours of no more bytes merge, by themselves; off: none do."),
     ] = None,
     address: o.AddressOption = o.ADDRESS,
     timeout: o.TimeoutOption = o.TIMEOUT_S,

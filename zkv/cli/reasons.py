@@ -1,6 +1,7 @@
 """Why something is where it is, and what is done about it, in sentences: `zkv explain`."""
 
 from zkv.cli.overview import Overview, Row, range_text
+from zkv.core.cluster.cooling import bytes_together_max
 from zkv.core.cluster.mapstate import is_live
 from zkv.core.cluster.partition import hash_slot, partition_key
 from zkv.core.cluster.placement import ring_of, shard_token
@@ -105,7 +106,10 @@ class Reasons:
         if table.partitioner != Partitioner.RANGE or bound is None:
             return []
         text = "its rows are not counted yet" if size is None else f"its rows take {size} bytes"
-        return [f"{text}; it is split above {bound}" if bound else f"{text}; shards are not split by themselves"]
+        text += f"; it is split above {bound}" if bound else "; shards are not split by themselves"
+        most = bytes_together_max(self._seen.merge_bytes or 0, bound)
+        cold = f"with a neighbour that is as cold it is merged once they have had no more than {most} bytes for an hour"
+        return [text, cold if most else "shards are not merged by themselves"]
 
     def _asked(self, table: TableInfo, info: ShardInfo) -> list[str]:
         load = self._seen.asked_of(info.shard)

@@ -15,6 +15,7 @@ from zkv.core.cluster import versions
 from zkv.core.cluster.changes import ChangeRequests
 from zkv.core.cluster.chronicle import Chronicle
 from zkv.core.cluster.commands import CoordinatorState, MapCommand, encode
+from zkv.core.cluster.cooling import Cooling
 from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.figures import Figure, figures
 from zkv.core.cluster.group import ChangeCoordinators, CoordinatorInfo, NotLeading, Whereabouts
@@ -90,6 +91,7 @@ class Coordinator:
         self.sizes = Sizes()
         self.joins = MergeRequests(state)
         self.merges = Merges()
+        self.cooling = Cooling()
         self.upkeep = Upkeep(self.liveness)
         self.changes = ChangeRequests(state, self.upkeep)
         self.regroup = CoordinatorRequests(state)
@@ -146,6 +148,7 @@ class Coordinator:
         self.liveness.start()
         self.reports.clear()
         self.sizes.clear()
+        self.cooling.clear()
         self.orders.clear()
         self.registrar.clear()
 
@@ -331,6 +334,7 @@ class Coordinator:
         self.upkeep.draft(draft, standing)
         self.splits.draft(draft)
         self.joins.draft(draft)
+        self.cooling.draft(draft, self.state.map.version)
         self.sizes.draft(draft)
         draft_dropped(draft, self.state, self.orders.is_dropped)
         self._draft_tables(draft)
@@ -369,7 +373,8 @@ class Coordinator:
         if self.liveness.now_ms < self._look_at_ms:
             return False
         self._look_at_ms = self.liveness.now_ms + LOOK_MS
-        if self.upkeep.look(self.state.map.nodes, self.state.map.tuning.grace_ms):
+        is_cold = self.cooling.look(self.state, self.sizes.held, self.liveness.now_ms)
+        if self.upkeep.look(self.state.map.nodes, self.state.map.tuning.grace_ms) or is_cold:
             return True
         if self.state.operators or self.state.splits or self.state.merges or self.state.counters.table == 1:
             return True

@@ -94,15 +94,15 @@ class Sizes:
     """What leaders last said of their shards' sizes: pure hearsay, said again by whoever leads."""
 
     def __init__(self) -> None:
-        self._held: dict[ShardId, ShardSize] = {}
+        self.held: dict[ShardId, ShardSize] = {}
 
     def clear(self) -> None:
         """Nothing was heard."""
-        self._held.clear()
+        self.held.clear()
 
     def take(self, sizes: tuple[ShardSize, ...], split_bytes: int) -> bool:
         """Note them. Whether one is so large that it may have to be split."""
-        self._held |= {size.shard: size for size in sizes}
+        self.held |= {size.shard: size for size in sizes}
         return bool(split_bytes) and any(size.bytes > split_bytes for size in sizes)
 
     def draft(self, draft: Draft) -> None:
@@ -115,8 +115,8 @@ class Sizes:
         room = AT_ONCE_MAX - len(plans)
         busy = {plan.shard for plan in plans} | {plan.split.shard for plan in plans} | merging(draft.merges())
         shards = {info.shard: info for info in draft.shards()}
-        self._held = {shard: size for shard, size in self._held.items() if shard in shards}
-        large = [size for size in self._held.values() if draft.split_bytes and size.bytes > draft.split_bytes]
+        self.held = {shard: size for shard, size in self.held.items() if shard in shards}
+        large = [size for size in self.held.values() if draft.split_bytes and size.bytes > draft.split_bytes]
         for size in sorted(large, key=lambda own: -own.bytes)[: max(room, 0)]:
             info = shards[size.shard]
             inside = info.owns(size.middle) and size.middle != info.start

@@ -158,8 +158,8 @@ MERGES = (
         (
             Edit(
                 "zkv/core/node/mergers.py",
-                " or self._not_understood(hosted, merge)",
-                "",
+                "wrong = wrong or self._not_understood(hosted, merge)",
+                "pass",
             ),
         ),
         seeds=0,

@@ -30,7 +30,7 @@ Migration = Callable[[Path], None]
 
 
 def _as_it_is(path: Path) -> None:
-    """Format 2 has splits in logs and ranges of shared spaces in rows; what format 1 wrote means the same in it."""
+    """Format 2 has splits and merges in logs, and ranges of several spaces; format 1 means the same in it."""
 
 
 # By the format that each begins with: brings a folder's files to the next format. `identity.json` names that only when

@@ -18,6 +18,7 @@ from zkv.core.node.carrying import carried
 from zkv.core.node.host import Host, Hosted
 from zkv.core.raft.messages import Entry, EntryKind
 from zkv.core.raft.replica import Role
+from zkv.core.shard.descriptor import ShardState
 from zkv.core.shard.machine import ShardMachine
 from zkv.core.shard.merge import (
     Absorbing,
@@ -133,7 +134,8 @@ class Mergers:
             if machine.info.range_version == merge.target_version and not is_other and not replica.is_parting:
                 self._settle(hosted, merge, committed=False, why="the coordinator wants it no more")
         elif absorbing is None or absorbing.merge.number != merge.number:
-            wrong = wrong_with_target(machine.info, machine.merging.state, merge) or self._not_understood(hosted, merge)
+            wrong = wrong_with_target(machine.info, machine.merging.state, merge) or _no_room(hosted)
+            wrong = wrong or self._not_understood(hosted, merge)
             if wrong:
                 self._say(merge, wrong)
             elif not replica.is_parting and not self._is_proposed(hosted):
@@ -147,6 +149,9 @@ class Mergers:
         frozen = machine.merging.state.frozen if machine is not None else None
         if hosted is None or frozen is None or shard_map is None or frozen.target not in shard_map.shards:
             return False
+        shown = shard_map.shards.get(frozen.source)
+        if shown is not None and shown.state == ShardState.DROPPING:
+            return False  # the table goes, and the target with it
         self._asked_fate_ms[hosted.shard] = _NEVER_MS
         return True
 
@@ -183,7 +188,7 @@ class Mergers:
             self._settle(hosted, merge, committed=True, why="")
         elif why:
             self._settle(hosted, merge, committed=False, why=why)
-        elif now_ms - drive.asked_ms >= ASK_MS:
+        elif now_ms - drive.asked_ms >= ASK_MS and not _no_room(hosted):
             drive.asked_ms = now_ms
             for node in self._homes(merge.source, [voter.node for voter in merge.members.voters]):
                 self._send(node, MergeAsk(merge, absorbing.reached))
@@ -353,6 +358,12 @@ class Mergers:
         if self._said.get(merge.target) != line:
             self._said[merge.target] = line
             self._events.append(line)
+
+
+def _no_room(hosted: Shard) -> str:
+    """Why the target's log must not take the source's rows now, or "" (rule 6)."""
+    is_full = hosted.replica.full or hosted.replica.short_of_room()
+    return "the disks of the target have no room" if is_full else ""
 
 
 def _is_busy(hosted: Shard) -> bool:

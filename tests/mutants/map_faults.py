@@ -194,13 +194,28 @@ ROUTING = (
         (
             Edit(
                 "zkv/core/routing/answers.py",
-                "if attempt.superseded:  # it has been sent again since",
-                "if False:  # it has been sent again since",
+                "if attempt.superseded and refused.effect != EFFECT_DONE:",
+                "if False:",
             ),
         ),
         seeds=0,
         tests=(_SCENARIOS,),
         why="no wrong answer: what is under way is only repeated too soon",
+    ),
+    Mutant(
+        "late news that a write was done is not heeded",
+        "17",
+        "a write that stands is reported as undone",
+        (
+            Edit(
+                "zkv/core/routing/answers.py",
+                "if attempt.superseded and refused.effect != EFFECT_DONE:",
+                "if attempt.superseded:",
+            ),
+        ),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="one run in a thousand has such news come so late",
     ),
     Mutant(
         "the lowest awaited number runs ahead",

@@ -72,6 +72,40 @@ MERGES = (
         why="too many clients must come within the moment of a merge",
     ),
     Mutant(
+        "what a merge has brought so far is missing from the snapshot",
+        "20",
+        "a voter that got a snapshot amid a merge goes on without the rows that came before it",
+        (
+            Edit(
+                "zkv/core/node/transfers.py",
+                "brought=merging.absorbing.space if merging.absorbing is not None else 0,",
+                "brought=0,",
+            ),
+        ),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="a merge takes moments, and a voter must need its snapshot right then",
+    ),
+    Mutant(
+        "a snapshot waits for the end of a merge",
+        "23",
+        "a merge that needs the voter, which needs the snapshot, never ends",
+        (
+            Edit(
+                "zkv/core/node/transfers.py",
+                "            self._start(hosted, member, now_ms)\n",
+                "            machine = hosted.machine\n"
+                "            if machine is not None and machine.merge_state().absorbing is not None:\n"
+                "                self._wanted[hosted.replica.id, member.replica] = (hosted, member)\n"
+                "            else:\n"
+                "                self._start(hosted, member, now_ms)\n",
+            ),
+        ),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="a merge takes moments, and a voter must need its snapshot right then",
+    ),
+    Mutant(
         "the version counter is not raised by a merge",
         "15",
         "a condition meets a version twice",

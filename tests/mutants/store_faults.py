@@ -201,8 +201,8 @@ SNAPSHOTS = (
         (
             Edit(
                 _SNAPSHOT,
-                "spans = [numbered_range(SESSION, sessions), *reversed(ranges)]",
-                "spans = [*reversed(ranges)]",
+                ' + [(SESSION, numbered_range(b"s", sessions))]\n',
+                "\n",
             ),
         ),
     ),
@@ -225,9 +225,9 @@ SNAPSHOTS = (
         (
             Edit(
                 _TRANSFERS,
-                "incoming = Incoming(offer=offer, space=self._host.new_space(), now_ms=self._host.now_ms)",
-                "space = hosted.machine.pieces.space if hosted.machine else self._host.new_space()\n"
-                "        incoming = Incoming(offer=offer, space=space, now_ms=self._host.now_ms)",
+                "            space=self._host.new_space(),\n            now_ms",
+                "            space=hosted.machine.pieces.space if hosted.machine else self._host.new_space(),\n"
+                "            now_ms",
             ),
             Edit(
                 _RESIDENTS,
@@ -258,8 +258,8 @@ SNAPSHOTS = (
             Edit(
                 _TRANSFERS,
                 "if not self._host.touch(hosted).wants_snapshot(EntryId(offer.index, offer.index_term)):\n"
-                "            self._host.drop_space",
-                "if False:\n            self._host.drop_space",
+                "            self._drop(incoming)",
+                "if False:\n            self._drop(incoming)",
             ),
         ),
         seeds=0,
@@ -297,8 +297,9 @@ SNAPSHOTS = (
         (
             Edit(
                 _SNAPSHOT,
-                "self._scans = [rows.scan(start, end) for start, end in spans]",
-                "self._scans = [(one for a, b in [span] for one in rows.scan(a, b)) for span in spans]",
+                "self._scans = [(kind, rows.scan(start, end)) for kind, (start, end) in reversed(spans)]",
+                "late = lambda span: (row for start, end in [span] for row in rows.scan(start, end))\n"
+                "        self._scans = [(kind, late(span)) for kind, span in reversed(spans)]",
             ),
         ),
     ),

@@ -147,8 +147,10 @@ class SimCoordinator(Process):
         for peer, message in turn.answers:
             target = peer.decode().partition("#")[0]
             self.network.send(self.name, target, Arrival(REPLIES, self.name.encode(), codec.encode(message)))
+        leads, term = self.leads
         for news in turn.broadcasts:
-            self.published(self.leads[1])
+            if leads or not self.core.logic.alone:  # alone it says before it leads what it knows, in no term
+                self.published(term)
             body = codec.encode(news)
             for target in self._audience():
                 self.network.send(self.name, target, Arrival(BROADCAST, self.name.encode(), body))

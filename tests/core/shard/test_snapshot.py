@@ -10,6 +10,7 @@ from zkv import limits
 from zkv.core.raft.messages import Member, Membership
 from zkv.core.shard import snapshot
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.merge import Absorbing, Merge, MergeState
 from zkv.core.shard.pace import Pace
 from zkv.core.shard.rows import Changes, numbered_range, row_key, session_key
 from zkv.core.shard.snapshot import Incoming, Outgoing, PinnedRows, SnapshotRow, StreamState
@@ -24,6 +25,9 @@ INFO = ShardInfo(
 
 def offer(*, stream: int = 1, term: int = 3, index: int = 100) -> SnapshotOffer:
     return SnapshotOffer(ShardId(5), ReplicaId(10), ReplicaId(11), term, stream, index, 3, INFO, 9, b"\0" * 6, 0)
+
+
+MERGE = Merge(7, ShardId(5), ShardId(6), b"m", b"", 1, 1, 1, INFO.membership, 1_000, 4)
 
 
 def some_rows(count: int, value_bytes: int = 60_000) -> list[SnapshotRow]:
@@ -198,6 +202,28 @@ def test_a_chunk_of_an_unknown_kind_of_row_is_never_written() -> None:
     target = Incoming(offer=offer(), space=SPACE, now_ms=0)
     assert target.receive(chunk) is None
     assert target.damaged
+
+
+def test_what_an_unsettled_merge_has_brought_comes_last_and_fills_a_space_of_its_own() -> None:
+    client = b"c" * 16
+    merging = MergeState(absorbing=Absorbing(MERGE, space=9, reached=(b"s", client)))
+    table = Table({row_key(7, b"a"): b"1", session_key(7, client): b"2"})
+    table.rows |= {row_key(9, b"n"): b"3", session_key(9, client): b"4", row_key(10, b"n"): b"other space"}
+    rows = PinnedRows(table, sessions=7, ranges=[numbered_range(b"r", 7)], brought=9)
+    source = Outgoing(offer=offer(), rows=rows, now_ms=0)
+    target = Incoming(offer=offer(), space=SPACE, now_ms=0, merging=merging, brought=SPACE + 1)
+    [chunk] = source.receive(credit(0, 8))
+    assert [kind for kind, _, _ in chunk.rows] == [b"r", b"s", b"R", b"S"]
+    assert target.receive(chunk) == {
+        row_key(SPACE, b"a"): b"1",
+        session_key(SPACE, client): b"2",
+        row_key(SPACE + 1, b"n"): b"3",
+        session_key(SPACE + 1, client): b"4",
+    }
+    assert target.merging == MergeState(absorbing=Absorbing(MERGE, space=SPACE + 1, reached=(b"s", client)))
+    unaware = Incoming(offer=offer(), space=SPACE, now_ms=0)
+    assert unaware.receive(chunk) is None
+    assert unaware.damaged, "a merge that the offer says nothing of has brought nothing"
 
 
 def test_the_checksum_is_chained_so_that_a_whole_chunk_cannot_be_exchanged() -> None:

@@ -68,13 +68,10 @@ class Transfers(Generic[M]):
     def begin(self, now_ms: int) -> None:
         """Start what is wanted, repeat what was lost, and give up what nobody waits for. First thing in a turn."""
         wanted, self._wanted = self._wanted, {}
-        for key, (hosted, member) in wanted.items():
+        for hosted, member in wanted.values():
             if hosted.replica.role is not Role.LEADER or hosted.gone:
                 continue
-            if hosted.machine is not None and hosted.machine.merge_state().absorbing is not None:
-                self._wanted[key] = (hosted, member)  # what has come of another shard is settled soon
-            else:
-                self._start(hosted, member, now_ms)
+            self._start(hosted, member, now_ms)
         self.pace.tick(now_ms)
         if self._outgoing or self._learning or self._host.held_back:
             self._hold_tails_back(now_ms)
@@ -141,10 +138,16 @@ class Transfers(Generic[M]):
             floor=floor,
             bytes=max(self._sizes.get(hosted.shard, 0), 0),
         )
-        rows = PinnedRows(self._host.rows, sessions=machine.session_space, ranges=machine.row_ranges())
+        merging = machine.merge_state()
+        rows = PinnedRows(
+            self._host.rows,
+            sessions=machine.session_space,
+            ranges=machine.row_ranges(),
+            brought=merging.absorbing.space if merging.absorbing is not None else 0,
+        )
         outgoing = Outgoing(offer=offer, rows=rows, now_ms=now_ms, pace=self.pace)
         self._outgoing[offer.stream] = (hosted, member, outgoing)
-        self._merging[offer.stream] = machine.merge_state()
+        self._merging[offer.stream] = merging
         self._bulk(member, outgoing.start())
 
     def _settle(self, stream_id: int, hosted: Hosted[M], member: Member, stream: Outgoing) -> None:
@@ -190,8 +193,13 @@ class Transfers(Generic[M]):
             if not current.replaced_by(offer):
                 return
             self._abandon(offer.target)
-        incoming = Incoming(offer=offer, space=self._host.new_space(), now_ms=self._host.now_ms)
-        incoming.merging = merging
+        incoming = Incoming(
+            offer=offer,
+            space=self._host.new_space(),
+            now_ms=self._host.now_ms,
+            merging=merging,
+            brought=self._host.new_space() if merging.absorbing is not None else 0,
+        )
         self._incoming[offer.target] = incoming
         self._answer(incoming, incoming.credit())
 
@@ -230,19 +238,24 @@ class Transfers(Generic[M]):
         del self._incoming[offer.target]
         hosted = self._host.replica(offer.target)
         if hosted is None or hosted.frozen:
-            self._host.drop_space(incoming.space)
+            self._drop(incoming)
             return
         # Entries that came meanwhile may have brought as much. The log's reset record would void what follows them,
         # though it was acknowledged (rule 21).
         if not self._host.touch(hosted).wants_snapshot(EntryId(offer.index, offer.index_term)):
-            self._host.drop_space(incoming.space)
+            self._drop(incoming)
             self._answer(incoming, incoming.refusal())
             return
         done = incoming.installed()
         self._host.install(hosted, offer, incoming.merging, incoming.space, lambda: self._answer(incoming, done))
 
     def _abandon(self, replica: ReplicaId) -> None:
-        self._host.drop_space(self._incoming.pop(replica).space)
+        self._drop(self._incoming.pop(replica))
+
+    def _drop(self, incoming: Incoming) -> None:
+        self._host.drop_space(incoming.space)
+        if incoming.brought:
+            self._host.drop_space(incoming.brought)
 
     def _answer(self, incoming: Incoming, message: SnapshotCredit | SnapshotInstalled) -> None:
         self._reply(incoming.offer, message)

@@ -13,7 +13,17 @@ from zkv.core.routing.places import Places
 from zkv.core.routing.retry import HOPS_MAX, LAST_MS, RULES, Move, Rule, note_refusal, pause_ms, refusal
 from zkv.core.routing.scan import Window, page_of
 from zkv.core.routing.session import Sessions
-from zkv.core.shard.commands import EFFECT_NONE, EFFECT_UNKNOWN, Answer, Page, Reason, Refused, Values, Written
+from zkv.core.shard.commands import (
+    EFFECT_DONE,
+    EFFECT_NONE,
+    EFFECT_UNKNOWN,
+    Answer,
+    Page,
+    Reason,
+    Refused,
+    Values,
+    Written,
+)
 
 
 class Answering:
@@ -102,7 +112,7 @@ class Answering:
         live = attempt.live_parts()
         shared = len(live) > 1
         for part in live:
-            if attempt.superseded:  # it has been sent again since; this only says what this attempt did
+            if attempt.superseded and refused.effect != EFFECT_DONE:  # sent again since: only what this attempt did
                 part.open -= 1
                 part.doubt = part.doubt or refused.effect == EFFECT_UNKNOWN
                 continue

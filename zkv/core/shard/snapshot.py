@@ -10,16 +10,20 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from zkv import limits
 from zkv.core.shard.merge import MergeState
 from zkv.core.shard.pace import Pace
 from zkv.core.shard.rows import SPACE_BYTES, Changes, Rows, numbered_range, row_key, session_key
 from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotCredit, SnapshotInstalled, SnapshotOffer
 
-SnapshotRow = tuple[bytes, bytes, bytes]  # kind (DATA or SESSION), key within it, value
+SnapshotRow = tuple[bytes, bytes, bytes]  # kind, key within it, value
 
 DATA = b"r"
 SESSION = b"s"
+BROUGHT_DATA = b"R"  # what a merge that is not settled has brought so far
+BROUGHT_SESSION = b"S"
 RESEND_MS = 1_000  # nothing moved for so long: say it again
 GIVE_UP_MS = 30_000  # nothing moved for so long: the stream is over, and the engine's iterator is let go
 _ROW_OVERHEAD_BYTES = 16
@@ -36,23 +40,27 @@ class RowStream(Protocol):
 
 
 class PinnedRows:
-    """A space's rows within one range, then the sessions, as they are when this is made (rule 20: the range is ours).
+    """A shard's rows, then its sessions, as they are when this is made (rule 20: the range is ours).
 
-    `ranges` are of engine keys, as `ShardMachine.row_ranges` gives them; `sessions` is the space of those.
+    `ranges` are of engine keys, as `ShardMachine.row_ranges` gives them; `sessions` is the space of those; `brought`
+    that of what an unsettled merge has brought, which comes last; 0: there is none.
     """
 
-    def __init__(self, rows: Rows, *, sessions: int, ranges: list[tuple[bytes, bytes]]) -> None:
-        spans = [numbered_range(SESSION, sessions), *reversed(ranges)]
-        self._scans = [rows.scan(start, end) for start, end in spans]
+    def __init__(self, rows: Rows, *, sessions: int, ranges: list[tuple[bytes, bytes]], brought: int = 0) -> None:
+        spans = [(DATA, span) for span in ranges] + [(SESSION, numbered_range(b"s", sessions))]
+        if brought:
+            spans += [(BROUGHT_DATA, numbered_range(b"r", brought)), (BROUGHT_SESSION, numbered_range(b"s", brought))]
+        self._scans = [(kind, rows.scan(start, end)) for kind, (start, end) in reversed(spans)]
 
     def __iter__(self) -> Iterator[SnapshotRow]:
         return self
 
     def __next__(self) -> SnapshotRow:
         while self._scans:
-            found = next(self._scans[-1], None)
+            kind, scan = self._scans[-1]
+            found = next(scan, None)
             if found is not None:
-                return found[0][:1], found[0][SPACE_BYTES:], found[1]
+                return kind, found[0][SPACE_BYTES:], found[1]
             self._scans.pop()
         raise StopIteration
 
@@ -188,17 +196,28 @@ class Outgoing:
 class Incoming:
     """The member's end of one stream, which fills `space`, a number that nothing has used before (rule 20).
 
+    If the shard is amid a merge, what that has brought fills `brought`, another such number; else it is 0.
+
     The caller, in this order: drops what an earlier, abandoned space holds; writes what `receive` returns and then
     sends `credit()`; once `complete`, writes the descriptor and the applied row that name `space` in one batch,
     flushes the engine, flushes the log's reset record, and only then answers SnapshotInstalled (rule 21). Until that
-    batch nothing names the space, so rows and sessions of a stream given up are visible to nobody: drop them.
+    batch nothing names the spaces, so rows and sessions of a stream given up are visible to nobody: drop them.
     A chunk whose stream the caller does not know it answers with SnapshotInstalled(installed=False).
     """
 
-    def __init__(self, *, offer: SnapshotOffer, space: int, now_ms: int) -> None:
+    def __init__(
+        self,
+        *,
+        offer: SnapshotOffer,
+        space: int,
+        now_ms: int,
+        merging: MergeState = MergeState(),  # noqa: B008  # frozen
+        brought: int = 0,
+    ) -> None:
         self.offer = offer
         self.space = space
-        self.merging = MergeState()  # that comes with the offer
+        self.brought = brought
+        self.merging = _with_space(merging, brought)
         self.began_ms = now_ms
         self.complete = False
         self.damaged = False  # a chunk was not what was sent: answer `refusal()` and forget the stream
@@ -222,16 +241,28 @@ class Incoming:
             return None
         changes: Changes = {}
         for kind, key, value in chunk.rows:
-            if kind not in (DATA, SESSION):
+            stored = self._stored_at(kind, key)
+            if stored is None:
                 self.damaged = True
                 return None
-            changes[(row_key if kind == DATA else session_key)(self.space, key)] = value
+            changes[stored] = value
         self._checksum = checksum
         self._next += 1
         self.complete = chunk.last
         self.bytes_received += _size(chunk.rows)
         self._moved_ms = self._now_ms
         return changes
+
+    def _stored_at(self, kind: bytes, key: bytes) -> bytes | None:
+        if kind == DATA:
+            return row_key(self.space, key)
+        if kind == SESSION:
+            return session_key(self.space, key)
+        if kind == BROUGHT_DATA and self.brought:
+            return row_key(self.brought, key)
+        if kind == BROUGHT_SESSION and self.brought:
+            return session_key(self.brought, key)
+        return None
 
     def credit(self) -> SnapshotCredit:
         """What has been received and what more is wanted; to be sent after each chunk was written."""
@@ -261,6 +292,12 @@ class Incoming:
     def expired(self, now_ms: int) -> bool:
         """Whether the sender has gone silent in mid-stream: drop the space and forget the stream."""
         return not self.complete and now_ms - self._moved_ms >= GIVE_UP_MS
+
+
+def _with_space(merging: MergeState, space: int) -> MergeState:
+    """What it says, with the receiver's own space for what was brought."""
+    absorbing = merging.absorbing
+    return merging if absorbing is None else replace(merging, absorbing=replace(absorbing, space=space))
 
 
 def _row_size(row: SnapshotRow) -> int:

@@ -27,15 +27,19 @@ class SnapshotOffer(Message, tag=70, frozen=True, gc=False):
 
 
 class MergedOffer(Message, tag=74, frozen=True, gc=False):
-    """A SnapshotOffer of a shard that has had a part in merges, which goes along. Protocol version 2."""
+    """A SnapshotOffer of a shard that has had a part in merges, which goes along. Protocol version 2.
+
+    The space in it is the sender's. What an unsettled merge has brought there comes in the stream, last.
+    """
 
     offer: SnapshotOffer
     merging: MergeState
 
 
 class SnapshotChunk(Message, tag=71, frozen=True, gc=False):
-    """Rows number `number` of a stream, in order. Each row: kind (b"r" data, b"s" session), key within it, value.
+    """Rows number `number` of a stream, in order. Each row: kind, key within it, value.
 
+    Kinds: b"r" data, b"s" session; b"R" and b"S": of those that a merge, not settled yet, has brought (MergedOffer).
     `checksum` is the CRC-32 of the rows' bytes, chained over the chunks; `last`: nothing follows.
     """
 

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from zkv import limits
-from zkv.chaos import comings, log_damage
+from zkv.chaos import comings, log_damage, partings
 from zkv.chaos.failure import ChaosFailed
 from zkv.chaos.garbage import Garbage
 from zkv.chaos.keys import HASH, RANGE
@@ -16,7 +16,6 @@ from zkv.chaos.network import CLIENTS, Link, Network
 from zkv.chaos.scene import Scene
 from zkv.chaos.small_disk import SmallDisk
 from zkv.server.exits import Exit
-from zkv.testing.cluster import COORDINATOR
 
 _LEASE_S = limits.LEASE_MS / 1_000
 
@@ -49,8 +48,8 @@ def kill_leader(scene: Scene) -> None:
 
 
 def kill_coordinator(scene: Scene) -> None:
-    """kill -9 of the coordinator."""
-    _kill(scene, COORDINATOR)
+    """kill -9 of a coordinator."""
+    _kill(scene, scene.a_coordinator())
 
 
 def kill_all(scene: Scene) -> None:
@@ -74,9 +73,14 @@ def pause_leader(scene: Scene) -> None:
     _pause(scene, _leader(scene))
 
 
+def pause_coordinator(scene: Scene) -> None:
+    """SIGSTOP of a coordinator, for longer than a lease."""
+    _pause(scene, scene.a_coordinator())
+
+
 def restart(scene: Scene) -> None:
-    """SIGTERM of a node, or now and then of the coordinator, which must end well, and a start on the same folder."""
-    name = scene.rng.choice([*scene.nodes(), COORDINATOR])
+    """SIGTERM of a node, or now and then of a coordinator, which must end well, and a start on the same folder."""
+    name = scene.rng.choice([*scene.nodes(), scene.a_coordinator()])
     status = scene.cluster.terminate(name)
     if status != Exit.OK:
         raise ChaosFailed(f"{name} ended with exit status {status} after SIGTERM")
@@ -148,6 +152,13 @@ def cut_leader(scene: Scene) -> None:
     _cut(scene, [(name, other) for other in others] + [(other, name) for other in others], f"{name} and {_all(others)}")
 
 
+def cut_coordinator(scene: Scene) -> None:
+    """A coordinator is cut off from everybody."""
+    name = scene.a_coordinator()
+    others = [CLIENTS, *(other for other in scene.cluster.names if other != name)]
+    _cut(scene, [(name, other) for other in others] + [(other, name) for other in others], f"{name} and everybody")
+
+
 def cut_one_way(scene: Scene) -> None:
     """What a node sends is lost, or what is sent to it."""
     name, others = _node_and_others(scene)
@@ -175,7 +186,7 @@ def slow_link(scene: Scene) -> None:
 
 def garbage(scene: Scene) -> None:
     """Strangers send nonsense to every port: bytes, half a greeting, frames too large, messages cut and flipped."""
-    with Garbage(scene.ports, scene.rng.randrange(1 << 30)) as senders:
+    with Garbage(scene.target.ports, scene.rng.randrange(1 << 30)) as senders:
         scene.hold(2.0, 5.0)
     scene.say(f"{senders.connections} connections with garbage, {senders.bytes:,} bytes")
 
@@ -183,10 +194,11 @@ def garbage(scene: Scene) -> None:
 FAULTS: dict[str, Fault] = {
     "kill-node": Fault(kill_node, Needs.PROCESSES, "kill -9 of a node"),
     "kill-leader": Fault(kill_leader, Needs.PROCESSES, "kill -9 of a node that leads"),
-    "kill-coordinator": Fault(kill_coordinator, Needs.PROCESSES, "kill -9 of the coordinator"),
+    "kill-coordinator": Fault(kill_coordinator, Needs.PROCESSES, "kill -9 of a coordinator"),
     "kill-all": Fault(kill_all, Needs.PROCESSES, "kill -9 of every process"),
     "pause-node": Fault(pause_node, Needs.PROCESSES, "SIGSTOP of a node"),
     "pause-leader": Fault(pause_leader, Needs.PROCESSES, "SIGSTOP of a node that leads"),
+    "pause-coordinator": Fault(pause_coordinator, Needs.PROCESSES, "SIGSTOP of a coordinator"),
     "restart": Fault(restart, Needs.PROCESSES, "SIGTERM and a start"),
     "torn-log": Fault(torn_log, Needs.PROCESSES, "a torn end of a node's log"),
     "flipped-log": Fault(flipped_log, Needs.PROCESSES, "a flipped bit in a node's log"),
@@ -195,8 +207,12 @@ FAULTS: dict[str, Fault] = {
     "join-and-drain": Fault(comings.join_and_drain, Needs.PROCESSES, "a node comes, gets its share, and leaves"),
     "drain-other": Fault(comings.drain_and_restart, Needs.PROCESSES, "a node is emptied, restarted and filled again"),
     "remove-dead": Fault(comings.remove_dead, Needs.PROCESSES, "a node dies for good, and is rebuilt elsewhere"),
+    "split-and-merge": Fault(partings.split_and_merge, Needs.ADDRESS, "a shard splits, and its halves merge"),
+    "kill-amid-split": Fault(partings.kill_amid_split, Needs.PROCESSES, "kill -9 while a shard splits"),
+    "kill-amid-merge": Fault(partings.kill_amid_merge, Needs.PROCESSES, "kill -9 while two shards merge"),
     "cut-node": Fault(cut_node, Needs.NETWORK, "a node is cut off"),
     "cut-leader": Fault(cut_leader, Needs.NETWORK, "a node that leads is cut off, not from clients"),
+    "cut-coordinator": Fault(cut_coordinator, Needs.NETWORK, "a coordinator is cut off"),
     "cut-one-way": Fault(cut_one_way, Needs.NETWORK, "a node's links work in one direction"),
     "cut-pair": Fault(cut_pair, Needs.NETWORK, "two processes are cut off from one another"),
     "slow-link": Fault(slow_link, Needs.NETWORK, "a node's links are slow"),

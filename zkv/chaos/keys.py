@@ -12,6 +12,7 @@ HASH, RANGE = "hash", "range"
 GENERATION_S = 5.0
 REGISTERS, COUNTERS = 6, 3
 SPLITS = (b"r0", b"r3", b"s")  # of the range table: counters, registers, registers, sets
+PARTINGS = (b"c1", b"r1", b"r4")  # where a shard of the range table may split in a run, to merge again
 SHARDS = 4  # of each of the two tables
 
 

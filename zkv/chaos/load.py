@@ -23,7 +23,6 @@ from zkv.sim.client import Ask
 from zkv.sim.workload import ask, name_of, write
 
 _CONNECT_S = 60.0
-_TIMEOUTS_S = (0.5, 2.0, 10.0)
 _BATCH = 4
 
 
@@ -38,6 +37,7 @@ class LoadSettings(msgspec.Struct, frozen=True):
     rate_per_s: float
     tasks: int
     began_ns: int
+    timeouts_s: tuple[float, ...] = (0.5, 2.0, 10.0)  # of a request, one of these
 
 
 class Load:
@@ -88,7 +88,7 @@ class Load:
         token = self._history.begin(me, asked.key, asked.verb, asked.args)
         stale = asked.request.level == op.ANY_REPLICA and asked.verb is Verb.GET
         try:
-            receipt = await self._client.ask(asked.request, timeout_s=self._rng.choice(_TIMEOUTS_S))
+            receipt = await self._client.ask(asked.request, timeout_s=self._rng.choice(self._settings.timeouts_s))
         except ZkvError as error:
             self._history.end(token, error)
             return
@@ -114,7 +114,7 @@ class Load:
     async def _batch(self, request: KeyRequest[object], tokens: Mapping[bytes, int]) -> Mapping[bytes, object]:
         """The result or error of each key."""
         try:
-            results = await self._client.ask(request, timeout_s=self._rng.choice(_TIMEOUTS_S))
+            results = await self._client.ask(request, timeout_s=self._rng.choice(self._settings.timeouts_s))
         except ZkvError as error:
             return {key: error.results.get(key, error) for key in tokens}
         assert isinstance(results, dict)
@@ -125,7 +125,7 @@ class Load:
         token = self._history.begin(me, keys.named(keys.set_prefix), Verb.ADD, Args(element.decode()))
         request = op.with_receipt(op.put(keys.set_prefix + element, b"", table=keys.table))
         try:
-            await self._client.ask(request, timeout_s=self._rng.choice(_TIMEOUTS_S))
+            await self._client.ask(request, timeout_s=self._rng.choice(self._settings.timeouts_s))
         except ZkvError as error:
             self._history.end(token, error)
             return

@@ -93,7 +93,7 @@ class Namespaces:
 
     def _place(self, name: str) -> Place:
         host = self._ip(name)
-        publish = f"{host}:{_PUBLISH}" if name == COORDINATOR else ""
+        publish = f"{host}:{_PUBLISH}" if name.startswith(COORDINATOR) else ""
         return Place(listen=f"{host}:{_REQUESTS}", publish=publish, within=self._within(name))
 
     def _within(self, name: str) -> tuple[str, ...]:

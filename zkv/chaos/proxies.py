@@ -1,6 +1,7 @@
 """Links that can be cut where there are no namespaces: a proxy before each process, whose address is the one it tells.
 
-Not reached: the coordinator's broadcast, and what clients ask the coordinator; their addresses come from the map.
+Not reached: what coordinators broadcast, what they say to one another, and what clients ask them: the addresses for
+that are in the map.
 """
 
 import subprocess
@@ -35,10 +36,10 @@ class Proxies:
         command = [sys.executable, "-m", "zkv.chaos.proxy", msgspec.json.encode(doors).decode()]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._wait_until_done()
-        join = next(door.listen for door in doors if door.name == COORDINATOR)
+        join = ",".join(door.listen for door in doors if door.name.startswith(COORDINATOR))
         self.places = {
             door.name: Place(listen=door.target)
-            if door.name == COORDINATOR
+            if door.name.startswith(COORDINATOR)
             else Place(listen=door.target, advertise=door.listen, join=join)
             for door in doors
         }

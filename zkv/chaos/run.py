@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,19 +20,20 @@ from zkv.chaos.failure import ChaosFailed
 from zkv.chaos.faults import FAULTS, Needs
 from zkv.chaos.final_reads import read_all
 from zkv.chaos.history_file import now_ns
-from zkv.chaos.keys import GENERATION_S, HASH, RANGE, SHARDS, SPLITS, parse_name
+from zkv.chaos.keys import GENERATION_S, HASH, PARTINGS, RANGE, SHARDS, SPLITS, parse_name
 from zkv.chaos.load import LoadSettings
 from zkv.chaos.namespaces import Namespaces
 from zkv.chaos.network import Network
 from zkv.chaos.proxies import Proxies
 from zkv.chaos.proxy import SOCKETS
-from zkv.chaos.scene import Scene
+from zkv.chaos.scene import Scene, Target
 from zkv.chaos.small_disk import SmallDisk
 from zkv.chaos.story import Listener, Story
 from zkv.chaos.verdict import Ran, Verdict
 from zkv.checkers.history import Call, Verb, from_lines
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.partition import partition_key
+from zkv.core.cluster.shardmap import Partitioner
 from zkv.errors import ZkvError
 from zkv.testing.cluster import COORDINATOR, Cluster
 
@@ -50,6 +52,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     folder: Path
     nodes: int = 3
+    coordinators: int = 1
     kinds: tuple[str, ...] = ()
     address: str = ""
     rate_per_s: float = 400.0
@@ -90,8 +93,7 @@ class _Run:
                 story=story,
                 rng=self._rng,
                 crew=crew,
-                addresses=addresses,
-                ports=self._ports(client),
+                target=Target(addresses, self._ports(client), tables[1]),
                 cluster=self._cluster,
                 network=self._network,
                 disk=self._disk,
@@ -127,7 +129,8 @@ class _Run:
 
     def _start_cluster(self) -> list[str]:
         settings = self._settings
-        names = [COORDINATOR, *(f"node{number}" for number in range(1, settings.nodes + 1))]
+        coordinators = [COORDINATOR, *(f"{COORDINATOR}{number}" for number in range(2, settings.coordinators + 1))]
+        names = [*coordinators, *(f"node{number}" for number in range(1, settings.nodes + 1))]
         data = settings.folder / "cluster"
         spare = f"node{settings.nodes + 1}"
         self._network = self._make_network([*names, spare], data)
@@ -137,9 +140,10 @@ class _Run:
             self._stack.callback(self._disk.close)
             places[names[-1]] = replace(places[names[-1]], folder=self._disk.folder)
             self._story.say(f"{names[-1]} has its folder on a small file system")
-        self._cluster = Cluster(settings.nodes, data, places=places)
+        self._cluster = Cluster(settings.nodes, data, coordinators=settings.coordinators, places=places)
         self._stack.callback(self._cluster.stop)
-        self._story.say(f"a cluster of {settings.nodes} nodes serves at {self._cluster.address}")
+        of = f"{settings.nodes} nodes" + (f" and {settings.coordinators} coordinators" if coordinators[1:] else "")
+        self._story.say(f"a cluster of {of} serves at {self._cluster.address}")
         return self._cluster.addresses()
 
     def _make_network(self, names: Sequence[str], data: Path) -> Network | None:
@@ -223,14 +227,17 @@ class _Run:
 
 
 def _shards(client: zkv.Client, tables: Sequence[str]) -> Callable[[Call], int]:
-    """Which shard an operation goes to; no shard of these tables splits while a run lasts."""
+    """Which shard an operation goes to, of those that are there when the range table has split wherever it may."""
     shard_map = ShardMap(client.shard_map())
     infos = {table: shard_map.named[table] for table in tables}
+    borders = sorted((*SPLITS, *PARTINGS))
 
     def shard_of(call: Call) -> int:
         table, key = parse_name(call.key)
         if call.op is Verb.ADD:  # a row of its own
             key += (call.args.value or "").encode()
+        if infos[table].partitioner is Partitioner.RANGE:
+            return -1 - bisect_right(borders, key)
         shard = shard_map.locate(infos[table].table, partition_key(infos[table].partitioner, key))
         assert shard is not None, "the shards of a table have no holes"
         return shard.shard

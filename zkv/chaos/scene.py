@@ -2,9 +2,10 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
+from typing import NamedTuple
 
 import zkv
 from zkv.chaos.crew import Crew
@@ -15,7 +16,7 @@ from zkv.chaos.small_disk import SmallDisk
 from zkv.chaos.story import Span, Story
 from zkv.core.routing.operations import Request
 from zkv.errors import ZkvError
-from zkv.testing.cluster import COORDINATOR, Cluster
+from zkv.testing.cluster import Cluster
 from zkv.testing.wholeness import why_not_whole
 
 _LOOK_S = 0.1
@@ -23,6 +24,14 @@ _LAST_CHARACTERS = 2_000
 _WHOLE_S = 90.0  # within so long of a fault's end every replica must be there and level
 _TOLD_S = 20.0  # within so long a node must have noticed what was done to it
 _LAG_MAX = 1_000  # entries that replicas may be apart under load and count as level
+
+
+class Target(NamedTuple):
+    """What is under load. `ports`: of every process, the broadcast's too; `range_table`: the load's."""
+
+    addresses: list[str]
+    ports: list[str]
+    range_table: str
 
 
 class Scene:
@@ -34,21 +43,20 @@ class Scene:
         story: Story,
         rng: Random,
         crew: Crew,
-        addresses: Sequence[str],
-        ports: Sequence[str],
+        target: Target,
         cluster: Cluster | None = None,
         network: Network | None = None,
         disk: SmallDisk | None = None,
     ) -> None:
         self.rng = rng
-        self.ports = list(ports)  # of every process, the broadcast's too
+        self.target = target
         self.network = network
         self.disk = disk
-        self._addresses = list(addresses)
+        self._addresses = target.addresses
         self._cluster = cluster
         self._story = story
         self._crew = crew
-        self.spare = f"node{len(cluster.names)}" if cluster is not None else ""  # may come beside the cluster's own
+        self.spare = f"node{len(self.nodes()) + 1}" if cluster is not None else ""  # may come beside the cluster's own
         self._span: Span | None = None
         self._moved = 0
         self._excused: dict[str, int] = {}
@@ -150,7 +158,22 @@ class Scene:
 
     def nodes(self) -> list[str]:
         """All nodes."""
-        return [name for name in self.cluster.names if name != COORDINATOR]
+        return [name for name in self.cluster.names if name not in self.cluster.coordinators]
+
+    def a_coordinator(self) -> str:
+        """Half of the time the one that leads, else any."""
+        coordinators = self.cluster.coordinators
+        if len(coordinators) > 1 and self.rng.random() < 0.5:
+            leading: list[str] = []
+
+            def leads(client: zkv.Client) -> bool:
+                told = client.status()
+                leading[:] = [name for name in coordinators if (told.get(name) or {}).get("leading")]
+                return len(leading) == 1
+
+            self.wait_until(leads, "one coordinator leads", _TOLD_S)
+            return leading[0]
+        return self.rng.choice(coordinators)
 
     def a_leader(self, table: str) -> str:
         """The node that leads some shard of the load."""

@@ -25,6 +25,7 @@ def chaos(
     duration: Annotated[str, typer.Option("--for", metavar="TIME", help="How long: 90s, 20m, 1h.")] = "60s",
     seed: Annotated[int | None, typer.Option(help="Of every choice; drawn and shown if not given.")] = None,
     nodes: Annotated[int, typer.Option(min=3, max=9, help="Of the cluster that it starts.")] = 3,
+    coordinators: Annotated[int, typer.Option(min=1, max=5, help="Of the cluster that it starts: 1, 3 or 5.")] = 1,
     faults: Annotated[str, typer.Option(metavar="KIND[,...]", help="Only these kinds (`list` shows all).")] = "",
     address: Annotated[
         str, typer.Option(metavar="HOST:PORT[,...]", help="Your own cluster, with what can be done from outside.")
@@ -53,6 +54,8 @@ def chaos(
         )
         return
     seconds = _seconds(duration)
+    if coordinators % 2 == 0:
+        raise typer.BadParameter(f"--coordinators {coordinators}: a group has 1, 3 or 5")
     if address and not yes:
         raise typer.BadParameter("--address needs --yes: the cluster is put under load and sent garbage")
     if keep is not None and keep.exists() and any(keep.iterdir()):
@@ -65,6 +68,7 @@ def chaos(
         seed=seed,
         folder=folder,
         nodes=nodes,
+        coordinators=coordinators,
         kinds=tuple(kind.strip() for kind in faults.split(",") if kind.strip()),
         address=address,
         rate_per_s=rate,

@@ -1,0 +1,1 @@
+"""What elasticity must show on real processes, each a command of its own: minutes, not for the suite."""

@@ -1,0 +1,100 @@
+"""What the runs ask of a cluster's map and figures."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import zkv
+from zkv.core.cluster.mapstate import ShardMap
+from zkv.core.routing import admin
+from zkv.core.shard.descriptor import ShardInfo
+from zkv.ids import ReplicaId, ShardId
+from zkv.testing import Cluster
+
+
+def order(client: zkv.Client, node: str, action: str) -> None:
+    """Have a node drained, undrained or removed."""
+    client.ask(admin.change_node(node, action)).result()
+
+
+def shards_of(client: zkv.Client, table: str) -> tuple[ShardInfo, ...]:
+    """In range order."""
+    shard_map = ShardMap(client.shard_map())
+    return shard_map.shards_of(shard_map.named[table].table)
+
+
+def held(client: zkv.Client, node: str) -> int:
+    """How many replicas the node has, learners among them."""
+    members = [m for s in client.shard_map().shards for m in (*s.membership.voters, *s.membership.learners)]
+    return sum(member.node == node for member in members)
+
+
+def at_rest(client: zkv.Client) -> bool:
+    """Whether no operator is left, by the word of the coordinator that leads."""
+    told = [one for one in client.status().values() if one and one.get("role") == "coordinator" and one.get("leading")]
+    return len(told) == 1 and told[0]["operators"] == []
+
+
+def bytes_of_shards(client: zkv.Client) -> dict[ShardId, int]:
+    """As some node has counted them; those that nobody has counted are missing."""
+    sizes: dict[ShardId, int] = {}
+    for figures in client.status().values():
+        shards = (figures or {}).get("shards")
+        for shard, told in shards.items() if isinstance(shards, dict) else ():
+            sizes[ShardId(int(shard))] = max(sizes.get(ShardId(int(shard)), 0), told["bytes"])
+    return sizes
+
+
+def bytes_of_nodes(client: zkv.Client) -> dict[str, int]:
+    """What the replicas of each node that is up hold, by the shards' sizes."""
+    sizes = bytes_of_shards(client)
+    found = {str(node.node): 0 for node in client.shard_map().nodes}
+    for info in client.shard_map().shards:
+        for member in info.membership.voters:
+            found[member.node] = found.get(member.node, 0) + sizes.get(info.shard, 0)
+    return found
+
+
+class Arrivals:
+    """Replicas that were not there when the watch began, and what had to be copied for them."""
+
+    def __init__(self, client: zkv.Client) -> None:
+        self._known = _replicas(client)
+        self._came: dict[ReplicaId, ShardId] = {}
+
+    def look(self, client: zkv.Client) -> None:
+        """Note who has come."""
+        self._came |= {own: shard for own, shard in _replicas(client).items() if own not in self._known}
+
+    def bytes(self, client: zkv.Client) -> int:
+        """Of all that came."""
+        sizes = bytes_of_shards(client)
+        return sum(sizes.get(shard, 0) for shard in self._came.values())
+
+
+@contextmanager
+def watched_arrivals(cluster: Cluster) -> Iterator[Arrivals]:
+    """Look at every change of the map, nearly, in a thread of its own."""
+    stopping = threading.Event()
+    with cluster.client(timeout_s=30.0) as client:
+        arrivals = Arrivals(client)
+
+        def look() -> None:
+            while not stopping.wait(0.02):
+                arrivals.look(client)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            yield arrivals
+        finally:
+            stopping.set()
+            thread.join()
+
+
+def _replicas(client: zkv.Client) -> dict[ReplicaId, ShardId]:
+    return {
+        member.replica: info.shard
+        for info in client.shard_map().shards
+        for member in (*info.membership.voters, *info.membership.learners)
+    }

@@ -1,0 +1,85 @@
+"""A table is scanned from end to end, again and again, while its shards split, merge and move: every scan is exact.
+
+python -m tests.elastic.scans                  # a million rows, some five minutes; --rows N, --scans N
+"""
+
+import argparse
+import sys
+import threading
+from itertools import cycle
+
+import zkv
+from tests.cluster.waits import wait_until
+from tests.elastic.clusters import at_rest, held, order, shards_of
+from tests.elastic.points import Points
+from zkv.testing import Cluster
+
+_BATCH = 1_000
+
+
+def key_of(number: int) -> bytes:
+    """Of the row."""
+    return b"%08d" % number
+
+
+def fill(client: zkv.Client, rows: int) -> None:
+    """So many rows, in one shard."""
+    client.create_table("ordered", partitioner="range")
+    for first in range(0, rows, _BATCH):
+        numbers = range(first, min(first + _BATCH, rows))
+        client.mput({key_of(number): b"%d" % number for number in numbers}, table="ordered", timeout_s=60)
+
+
+def wrong_rows(client: zkv.Client, rows: int) -> int:
+    """Of one scan: rows that are not what comes next, and those that did not come."""
+    wrong = expected = 0
+    for key, value in client.scan(table="ordered", timeout_s=60):
+        wrong += key != key_of(expected) or value != b"%d" % expected
+        expected += 1
+    return wrong + abs(rows - expected)
+
+
+def disturb(cluster: Cluster, rows: int, stopping: threading.Event, done: dict[str, int]) -> None:
+    """Split, empty a node, merge, fill it again, without end."""
+    with cluster.client(timeout_s=60) as client:
+        for number in cycle(range(1, 8)):
+            at, name = key_of(rows * number // 8), f"node{1 + number % 4}"
+            client.split_table("ordered", at)
+            done["splits"] = done.get("splits", 0) + 1
+            order(client, name, "drain")
+            wait_until(lambda name=name: held(client, name) == 0, f"{name} is empty", within_s=180)  # type: ignore[misc]
+            order(client, name, "undrain")
+            wait_until(lambda: at_rest(client), "nothing is under way", within_s=180)
+            done["moves"] = done.get("moves", 0) + len(shards_of(client, "ordered"))
+            if number % 2 == 0:
+                client.merge_shards("ordered", at)
+                done["merges"] = done.get("merges", 0) + 1
+            if stopping.is_set():
+                return
+
+
+def main() -> int:
+    """Print each point; 0 only if all hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--scans", type=int, default=20)
+    args = parser.parse_args()
+    points, stopping, done = Points(), threading.Event(), dict[str, int]()
+    with Cluster(nodes=4) as cluster, cluster.client(timeout_s=60) as client:
+        fill(client, args.rows)
+        points.say(f"{args.rows:,} rows")
+        disturber = threading.Thread(target=disturb, args=(cluster, args.rows, stopping, done))
+        disturber.start()
+        wrong = 0
+        for number in range(1, args.scans + 1):
+            wrong += wrong_rows(client, args.rows)
+            points.say(f"scan {number}; so far {done}")
+        stopping.set()
+        disturber.join()
+        points.at_most("rows missing, doubled or out of order, in all scans", wrong, 0)
+        points.at_least("kinds of change meanwhile", len(done), 3)
+    return points.status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

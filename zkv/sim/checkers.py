@@ -14,6 +14,7 @@ Not checked here: what clients saw (`linear`), and entries whose payload differs
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from zlib import crc32
 
 from zkv.core.cluster.commands import CoordinatorState
@@ -86,12 +87,12 @@ class Checkers:
     def add(self, node: SimNode) -> None:
         """One more node is to be looked at."""
         self._nodes[node.name] = node
-        node.watch = lambda: self.after_turn(node)
+        node.watch = partial(self.after_turn, node)
 
     def add_coordinator(self, coordinator: SimCoordinator) -> None:
         """One more coordinator is to be looked at."""
         self._nodes[coordinator.name] = coordinator
-        coordinator.watch = lambda: self.after_coordinator_turn(coordinator)
+        coordinator.watch = partial(self.after_coordinator_turn, coordinator)
         coordinator.published = lambda term: self.maps.published(coordinator.name, term)
 
     def after_turn(self, node: SimNode) -> None:

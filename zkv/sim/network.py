@@ -7,6 +7,7 @@ delivers it, stale, when it heals, as TCP does.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Literal, NamedTuple
 from zlib import crc32
@@ -121,8 +122,7 @@ class Network:
             lane = (source, target, arrival.lane)
             at_us = max(at_us, self._last_us.get(lane, 0) + 1)
             self._last_us[lane] = at_us
-        sent_us = world.now_us
-        world.after(at_us - world.now_us, lambda: self._deliver(source, target, arrival, sent_us))
+        world.after(at_us - world.now_us, partial(self._deliver, source, target, arrival, world.now_us))
 
     def _deliver(self, source: str, target: str, arrival: Arrival, sent_us: int) -> None:
         if self._broken.get((source, target), -1) >= sent_us:

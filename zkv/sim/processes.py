@@ -7,6 +7,7 @@ killed, paused (the inbox fills meanwhile), stopped cleanly, and started again o
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from zkv.core.cluster import versions
 from zkv.core.cluster.choice import Choice
@@ -82,11 +83,12 @@ class Process:
 
     def wake(self, delay_us: int = 0) -> None:
         """Take a turn as soon as it can."""
-        at_us = max(self.world.now_us + delay_us, self._busy_until_us)
+        at_us = self.world.now_us + delay_us
+        if at_us < self._busy_until_us:
+            at_us = self._busy_until_us
         if self.alive and not self.paused and (self._wake_us < 0 or at_us < self._wake_us):
             self._wake_us = at_us
-            start = self.starts
-            self.world.after(at_us - self.world.now_us, lambda: self._due(start, at_us))
+            self.world.after(at_us - self.world.now_us, partial(self._due, self.starts, at_us))
 
     def pause(self) -> None:
         """SIGSTOP. It hits between two turns, or in the middle of one: after the drain or after the clock's reading."""
@@ -191,6 +193,7 @@ class SimNode(Process):
         self._join = join
         self.address = f"{name}:0"
         self._stopping_ms: int | None = None
+        self._learnt: tuple[str, ...] = ()  # the addresses that the map last had
 
     def start(self) -> None:
         """Begin on what the folder holds; not on one that was refused for good, which only an operator moves away."""
@@ -213,7 +216,7 @@ class SimNode(Process):
             self._refuse(str(error), broken=True)
             return
         self._stopping_ms = None
-        self.choice = Choice(self._join())
+        self.choice, self._learnt = Choice(self._join()), ()
         self.began()
 
     def kill(self, *, power: bool = False) -> None:
@@ -317,17 +320,23 @@ class SimNode(Process):
         if effects.flush_engine:
             self.node.host.engine_flushed()
             self.wake()
-        me = f"{self.name}#{self.starts}".encode()
-        if self.node.follower.map is not None:
-            self.choice.learn(self.node.follower.map.coordinators)
-        for message in turn.coordinator:
-            asked = self.choice.ask(now_ms)
-            self.network.send(self.name, asked, Arrival(ROUTER, me, codec.encode(message)))
+        shard_map = self.node.follower.map
+        if shard_map is not None and shard_map.coordinators is not self._learnt:
+            self._learnt = shard_map.coordinators
+            self.choice.learn(shard_map.coordinators)
+        if turn.coordinator:
+            self._tell_coordinator(turn, now_ms)
         for event in turn.events:
             self.world.tell(f"{self.name}: {event}")
         assert not turn.stop, f"{self.name} was refused: {turn.stop}"
         if self.node.cluster:
             self.machine.folder.cluster = self.node.cluster
+
+    def _tell_coordinator(self, turn: Turn, now_ms: int) -> None:
+        me = f"{self.name}#{self.starts}".encode()
+        for message in turn.coordinator:
+            asked = self.choice.ask(now_ms)
+            self.network.send(self.name, asked, Arrival(ROUTER, me, codec.encode(message)))
 
     def _tell_peer(self, to: Address, messages: list[PeerMessage], lane: str) -> None:
         node, incarnation = to

@@ -22,7 +22,7 @@ def test_what_is_not_possible_is_left_out_with_the_reason() -> None:
     assert chosen((), set(Needs), {}) == (list(FAULTS), {})
     absent = {Needs.NETWORK: "no network", Needs.DISK: "no disk", Needs.PROCESSES: "not ours"}
     kinds, skipped = chosen((), {Needs.ADDRESS}, absent)
-    assert kinds == ["garbage"]
+    assert kinds == ["split-and-merge", "garbage"]
     assert skipped["full-disk"] == "no disk"
     assert skipped["kill-all"] == "not ours"
     assert len(skipped) == len(FAULTS) - 1

@@ -64,9 +64,11 @@ HEALS_PER_NODE_MAX = 8  # lost replicas that are rebuilt on one node at a time, 
 # Splitting shards of range tables.
 SPLIT_BYTES = 64 * 1024 * 1024  # larger ones are split by themselves, unless it is tuned
 SPLIT_BYTES_MIN = 64 * 1024
+SPLIT_REQUESTS = 1_000  # a second: shards of range tables that are asked more may be split, unless it is tuned
 
 # Merging them.
 MERGE_BYTES = 16 * 1024 * 1024  # a shard of more is not merged into another, unless it is tuned
+COLD_MS = 3_600_000  # neighbours that have been small and cold for so long are merged, unless it is tuned
 
 # Disk.
 LOG_SEGMENT_BYTES = 32 * 1024 * 1024

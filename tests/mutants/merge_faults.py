@@ -207,7 +207,7 @@ MERGES = (
         (
             Edit(
                 "zkv/core/cluster/cooling.py",
-                "if now_ms - since_ms >= self.cold_ms:",
+                "if now_ms - since_ms >= state.bounds.cold_ms:",
                 "if now_ms >= since_ms:",
             ),
         ),

@@ -5,6 +5,9 @@ from tests.mutants.mutant import Edit, Mutant
 _HOST = "zkv/core/node/host.py"
 _SCENARIOS = "tests/scenarios/test_scenarios.py"
 _SPLITS = "tests/core/cluster/test_splits.py"
+_OUTGROWN = "zkv/core/cluster/outgrown.py"
+_HOT = "tests/core/cluster/test_outgrown.py"
+_NO_SWING = "the simulator asks whether all is served and nothing is lost, not whether a split was worth it"
 
 SPLITS = (
     Mutant(
@@ -167,13 +170,58 @@ SPLITS = (
         "a shard is split again and again for a size that it has no more",
         (
             Edit(
-                "zkv/core/cluster/parting.py",
-                "if size.range_version == info.range_version and inside and",
-                "if inside and",
+                "zkv/core/cluster/outgrown.py",
+                "return size.range_version == info.range_version and info.owns(at)",
+                "return info.owns(at)",
             ),
         ),
         seeds=0,
         tests=(_SPLITS,),
         why="simulated tables are small",
+    ),
+    Mutant(
+        "a spike of requests splits a shard",
+        "splits by load",
+        "each rush leaves shards behind that nobody needs an hour later",
+        (Edit(_OUTGROWN, "self._now_ms - since_ms >= self.hot_ms", "self._now_ms >= since_ms"),),
+        seeds=0,
+        tests=(_HOT,),
+        why=_NO_SWING,
+    ),
+    Mutant(
+        "what is evenly hot is split for ever",
+        "splits by load",
+        "the busier the cluster, the more shards, though each node has its share of the leads",
+        (Edit(_OUTGROWN, "max(float(split_requests), HOT_SHARE * asked / max(nodes, 1))", "asked * 0.0"),),
+        seeds=0,
+        tests=(_HOT,),
+        why=_NO_SWING,
+    ),
+    Mutant(
+        "the time before a split counts for its halves",
+        "splits by load",
+        "a hot shard is cut to pieces before anybody knows what its halves are asked",
+        (
+            Edit(_OUTGROWN, "if version != size.range_version:", "if version < 0:"),
+            Edit(_OUTGROWN, "return version == size.range_version and self._now_ms", "return self._now_ms"),
+        ),
+        seeds=0,
+        tests=(_HOT,),
+        why=_NO_SWING,
+    ),
+    Mutant(
+        "a shard is split beside its one hot key",
+        "splits by load",
+        "one half has nothing, the other is as hot as before, and is split again",
+        (
+            Edit(
+                "zkv/core/node/samples.py",
+                'return keys[place] if is_even else b""',
+                "return keys[min(place, len(keys) - 1)]",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/core/node/test_samples.py",),
+        why=_NO_SWING,
     ),
 )

@@ -232,6 +232,17 @@ def tune(
         str | None,
         typer.Option(metavar="BYTES|off", help="Cold neighbours of no more bytes merge, by themselves; off: none do."),
     ] = None,
+    hot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REQUESTS|off",
+            help="Shards of range tables that are asked more a second, and much of what a node is, are split.",
+        ),
+    ] = None,
+    cold: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="Neighbours that are small and hardly asked for so long merge."),
+    ] = None,
     address: o.AddressOption = o.ADDRESS,
     timeout: o.TimeoutOption = o.TIMEOUT_S,
     as_json: o.JsonOption = False,
@@ -239,9 +250,10 @@ def tune(
     """Show how the cluster changes by itself, or change that.
 
     Example: zkv tune --balance off --grace 300
-    Example: zkv tune --split off
+    Example: zkv tune --split off --hot 5000
     """
-    split_bytes, merge_bytes = _bytes_or_off("--split", split), _bytes_or_off("--merge", merge)
+    split_bytes, merge_bytes = _number_or_off("--split", split), _number_or_off("--merge", merge)
+    split_requests = _number_or_off("--hot", hot)
     with o.connected(address, timeout) as client:
         wanted = None if balance is None else balance == "on"
         if (wanted, grace, moves, rate) != (None, None, None, None):
@@ -251,14 +263,20 @@ def tune(
             client.ask(admin.tune_splits(split_bytes)).result()
         if merge_bytes is not None:
             client.ask(admin.tune_merges(merge_bytes)).result()
+        if split_requests is not None:
+            client.ask(admin.tune_hot(split_requests)).result()
+        if cold is not None:
+            client.ask(admin.tune_cold(cold)).result()
         tuning, seen = client.shard_map().tuning, look(client)
     row: dict[str, object] = {
         "balance": "on" if tuning.balance else "off",
         "grace_s": tuning.grace_ms / 1_000,
         "moves_per_node": tuning.moves_per_node,
         "bytes_per_s": tuning.bytes_per_s,
-        "split_bytes": seen.split_bytes,  # None: no coordinator answers
-        "merge_bytes": seen.merge_bytes,
+        "split_bytes": seen.bound("split_bytes"),  # None: no coordinator answers
+        "split_requests": seen.bound("split_requests"),
+        "merge_bytes": seen.bound("merge_bytes"),
+        "cold_s": None if (cold_ms := seen.bound("cold_ms")) is None else cold_ms / 1_000,
     }
     if as_json:
         print_json(row)
@@ -266,11 +284,11 @@ def tune(
         show_rows([row], as_json=False)
 
 
-def _bytes_or_off(option: str, text: str | None) -> int | None:
+def _number_or_off(option: str, text: str | None) -> int | None:
     if text is None or text == "off":
         return None if text is None else 0
     if not (text.isascii() and text.isdigit()):
-        raise InvalidRequest(f"{option} takes a number of bytes, or off, not {text!r}")
+        raise InvalidRequest(f"{option} takes a number, or off, not {text!r}")
     return int(text)
 
 

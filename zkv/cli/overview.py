@@ -75,6 +75,8 @@ class CoordinatorFigures(msgspec.Struct, frozen=True):
     tuning: dict[str, object] = {}
     evenness: dict[str, NodeLoad] = {}
     asked: dict[str, ShardLoad] = {}
+    hot_above: float = 0.0
+    hot_keys: tuple[int, ...] = ()
 
 
 class NodeFigures(msgspec.Struct, frozen=True):
@@ -142,16 +144,9 @@ class Overview:
         """How often the shard is asked; None: of a hash table, or nobody has said."""
         return self.coordinator.asked.get(str(shard))
 
-    @property
-    def split_bytes(self) -> int | None:
-        """Shards of range tables above it are split by themselves (0: none); None: no coordinator has said."""
-        told = self.coordinator.tuning.get("split_bytes")
-        return told if isinstance(told, int) else None
-
-    @property
-    def merge_bytes(self) -> int | None:
-        """Shards of more bytes are not merged (0: none by itself); None: no coordinator has said."""
-        told = self.coordinator.tuning.get("merge_bytes")
+    def bound(self, name: str) -> int | None:
+        """One of `core.cluster.commands.Bounds`; None: no coordinator has said."""
+        told = self.coordinator.tuning.get(name)
         return told if isinstance(told, int) else None
 
     def silent_ms(self, node: str) -> int | None:

@@ -102,13 +102,13 @@ class Reasons:
         return f"it is on {homes}: {why} (unbent: {', '.join(first)})"
 
     def _size(self, table: TableInfo, info: ShardInfo) -> list[str]:
-        bound, size = self._seen.split_bytes, self._seen.bytes_of(info.shard)
+        bound, size = self._seen.bound("split_bytes"), self._seen.bytes_of(info.shard)
         if table.partitioner != Partitioner.RANGE or bound is None:
             return []
         text = "its rows are not counted yet" if size is None else f"its rows take {size} bytes"
         text += f"; it is split above {bound}" if bound else "; shards are not split by themselves"
-        most = bytes_together_max(self._seen.merge_bytes or 0, bound)
-        cold = f"with a neighbour that is as cold it is merged once they have had no more than {most} bytes for an hour"
+        most, cold_s = bytes_together_max(self._seen.bound("merge_bytes") or 0, bound), self._cold_s()
+        cold = f"with a neighbour that is as cold it is merged: both small, {most} bytes at most, for {cold_s:g} s"
         return [text, cold if most else "shards are not merged by themselves"]
 
     def _asked(self, table: TableInfo, info: ShardInfo) -> list[str]:
@@ -116,10 +116,22 @@ class Reasons:
         if table.partitioner != Partitioner.RANGE or load is None:
             return []
         text = f"it is asked {load.requests:.0f} times a second lately, {load.steady:.0f} over a long time"
+        text += self._hot(info)
         if not self._map.tuning.balance:
             return [f"{text}; range tables are not evened out: the balance is off (`zkv tune --balance on`)"]
         stays = f"it has moved, and stays for {load.stays_ms / 1_000:.0f} s" if load.stays_ms else "it may be moved"
         return [f"{text}; {stays}"]
+
+    def _cold_s(self) -> float:
+        return (self._seen.bound("cold_ms") or 0) / 1_000
+
+    def _hot(self, info: ShardInfo) -> str:
+        told = self._seen.coordinator
+        if not self._seen.bound("split_requests"):
+            return "; shards are not split by requests"
+        if info.shard in told.hot_keys:
+            return f", above {told.hot_above:.0f}; but one key has most of that, so no split would help"
+        return f"; above {told.hot_above:.0f} for a while it is split"
 
     def _led(self, info: ShardInfo) -> str:
         leader = info.leading()

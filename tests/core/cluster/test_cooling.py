@@ -5,7 +5,7 @@ import pytest
 from tests.core.cluster.town import RANGE, Town, create
 from zkv import limits
 from zkv.core.cluster import messages as m
-from zkv.core.cluster.cooling import COLD_MS, COLD_REQUESTS, LOOK_MS, PARTS, bytes_together_max
+from zkv.core.cluster.cooling import COLD_REQUESTS, LOOK_MS, PARTS, bytes_together_max
 from zkv.ids import NodeId
 
 SMALL = 1_000
@@ -25,7 +25,7 @@ class Cooled(Town):
         for number, at in enumerate((b"m", b"t"), 2):
             self.ask(m.SplitTable(number, "ordered", at))
             self.run_until(lambda: self.serves("ordered") and not self.state.splits)
-        self.coordinator.cooling.cold_ms = COLD_FOR_MS
+        self.ask(m.TuneMerges(9, -1, COLD_FOR_MS))
 
     def turn(self, ms: int = 500) -> None:
         super().turn(ms)
@@ -109,4 +109,4 @@ def test_what_merges_is_far_below_what_is_split() -> None:
         assert bytes_together_max(limits.MERGE_BYTES, split) <= split // PARTS < split // 2
     assert bytes_together_max(limits.MERGE_BYTES, 0) == limits.MERGE_BYTES
     assert bytes_together_max(0, limits.SPLIT_BYTES) == 0
-    assert COLD_MS >= 3_600_000
+    assert limits.COLD_MS >= 3_600_000

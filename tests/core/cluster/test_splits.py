@@ -215,15 +215,15 @@ def sized(town: Town, size: int, middle: bytes = b"m", ranges: int = 1) -> None:
 
 def test_a_shard_above_the_bound_is_split_in_the_middle_and_not_again_for_the_same_size() -> None:
     town = ordered()
-    sized(town, town.state.split_bytes)
+    sized(town, town.state.bounds.split_bytes)
     town.run(1_000)
     assert ranges(town) == WHOLE, "it is not above"
-    sized(town, town.state.split_bytes + 1)
+    sized(town, town.state.bounds.split_bytes + 1)
     town.run_until(lambda: ranges(town) == HALVES)
-    sized(town, town.state.split_bytes + 1, b"d")  # a count of before
+    sized(town, town.state.bounds.split_bytes + 1, b"d")  # a count of before
     town.run(5_000)
     assert ranges(town) == HALVES
-    sized(town, town.state.split_bytes + 1, b"d", ranges=2)
+    sized(town, town.state.bounds.split_bytes + 1, b"d", ranges=2)
     town.run_until(lambda: ranges(town) == [(b"", b"d"), (b"d", b"m"), (b"m", b"")])
 
 
@@ -244,7 +244,7 @@ def test_the_bound_can_be_set_and_turned_off_and_is_kept() -> None:
     sized(town, 1 << 40)
     town.start_coordinator()
     town.run(3_000)
-    assert (town.state.split_bytes, ranges(town)) == (0, WHOLE)
+    assert (town.state.bounds.split_bytes, ranges(town)) == (0, WHOLE)
     town.ask(m.TuneSplits(9, 1))
     assert isinstance(town.answer_to(9), m.AdminRefused)
     town.ask(m.TuneSplits(10, 100_000))

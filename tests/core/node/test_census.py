@@ -5,6 +5,7 @@ from itertools import accumulate
 import pytest
 
 from tests.core.node.trio import CLIENT, SHARD, Trio
+from zkv.core.node.asked import Asked
 from zkv.core.node.figures import Sizes
 from zkv.core.shard.commands import MAJORITY, Put, WriteGroup
 
@@ -24,7 +25,7 @@ def test_the_middle_is_where_half_of_the_bytes_lie(values: list[int]) -> None:
     node = trio.machines[name].node
     while node.idle():
         pass
-    (size,) = Sizes(node.host, node.census, {})()
+    (size,) = Sizes(node.host, node.census, Asked())()
     assert (size.shard, size.range_version) == (SHARD, 1)
     before = list(accumulate((value + 4 + 9 for value in values), initial=0))
     assert size.bytes == before[-1]
@@ -38,7 +39,7 @@ def test_of_shards_led_elsewhere_nothing_is_said() -> None:
     other = trio.machines[trio.others(name)[0]].node
     while other.idle():
         pass
-    assert Sizes(other.host, other.census, {})() == ()
+    assert Sizes(other.host, other.census, Asked())() == ()
 
 
 def test_a_node_that_is_never_idle_counts_in_small_slices() -> None:
@@ -50,7 +51,7 @@ def test_a_node_that_is_never_idle_counts_in_small_slices() -> None:
     slices = 0
     while node.idle(busy=True):
         slices += 1
-    (size,) = Sizes(node.host, node.census, {})()
+    (size,) = Sizes(node.host, node.census, Asked())()
     assert size.bytes == 1_000 * (4 + 5 + 9)
     assert slices >= 4
 
@@ -61,15 +62,15 @@ def test_what_is_asked_of_a_shard_is_told_with_its_size() -> None:
     node = trio.machines[name].node
     puts = (Put(b"k", b"v"),) * 3
     trio.answer(name, WriteGroup(1, SHARD, 1, 5_000, bytes(5) + b"a" + CLIENT + CLIENT, 1, 1, MAJORITY, False, puts))
-    assert node.service.asked == {SHARD: 3}
+    assert node.service.asked.counts == {SHARD: 3}
     while node.idle():
         pass
-    asked = {SHARD: 0}
+    asked = Asked()
     told = Sizes(node.host, node.census, asked)
     assert [size.requests for size in told()] == [-1]  # for how long it has led is not known
     for _ in range(10):
-        asked[SHARD] = 3_000
+        asked.counts[SHARD] = 3_000
         trio.pass_ms(1_000, step_ms=100)
         (size,) = told()
     assert size.requests == pytest.approx(3_000, rel=0.1)
-    assert asked == {}
+    assert asked.counts == {}

@@ -11,7 +11,7 @@ SHARD = ShardId(1)
 def looked(rates: Rates, counts: list[int], *, from_ms: int = 0, step_ms: int = 2_000) -> int:
     """Look after each step, in which so much was asked; the time after the last."""
     for place, count in enumerate(counts):
-        rates.look({SHARD: count}, {SHARD}, from_ms + place * step_ms)
+        rates.look({SHARD: count}, {SHARD: 1}, from_ms + place * step_ms)
     return from_ms + len(counts) * step_ms
 
 
@@ -39,11 +39,18 @@ def test_after_half_of_the_time_half_of_a_change_is_seen() -> None:
 def test_whose_lead_is_gone_begins_anew() -> None:
     rates = Rates()
     end_ms = looked(rates, [2_000] * 10)
-    rates.look({SHARD: 5}, set(), end_ms)
+    rates.look({SHARD: 5}, {}, end_ms)
+    assert rates.of(SHARD) == -1
+
+
+def test_what_was_asked_of_another_range_is_forgotten() -> None:
+    rates = Rates()
+    end_ms = looked(rates, [2_000] * 10)
+    rates.look({SHARD: 2_000}, {SHARD: 2}, end_ms)
     assert rates.of(SHARD) == -1
 
 
 def test_what_was_counted_is_counted_once() -> None:
     asked = {SHARD: 7, ShardId(2): 9}
-    Rates().look(asked, {SHARD}, 0)
+    Rates().look(asked, {SHARD: 1}, 0)
     assert asked == {}

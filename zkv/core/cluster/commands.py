@@ -4,7 +4,7 @@ Every entry is one MapCommand, so the log is a log of deltas; a command whose de
 has no effect, so that two leaders' commands never mix. All of it lives in the state engine as rows under b"c".
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -24,11 +24,26 @@ from zkv.ids import NodeId, TableId
 _META: Final = b"cm"
 _TUNING: Final = b"cu"
 _GROUP: Final = b"cc"
-_SPLIT_BYTES: Final = b"cb"
-_MERGE_BYTES: Final = b"ce"
 _TABLE, _NODE, _SHARD, _OPERATOR, _SETTINGS, _SPLIT = b"ct", b"cn", b"cs", b"co", b"cg", b"cp"
 _MERGE: Final = b"cj"
 _START, _END = b"c", b"d"
+
+
+class Bounds(NamedTuple):
+    """When shards of range tables split and merge by themselves.
+
+    `split_bytes`, `split_requests` (a second): one that has more, or is asked more often, is split; 0: none is.
+    `merge_bytes`: one that has more is not merged into another; 0: none is by itself. `cold_ms`: neighbours that have
+    been small and cold for so long are merged.
+    """
+
+    split_bytes: int = limits.SPLIT_BYTES
+    split_requests: int = limits.SPLIT_REQUESTS
+    merge_bytes: int = limits.MERGE_BYTES
+    cold_ms: int = limits.COLD_MS
+
+
+_BOUNDS: Final = {b"cb": "split_bytes", b"cq": "split_requests", b"ce": "merge_bytes", b"cy": "cold_ms"}
 
 
 class Counters(Message, frozen=True, gc=False):
@@ -54,7 +69,10 @@ class TableSettings(Message, frozen=True, gc=False):
 
 
 class MapCommand(Message, frozen=True, gc=False):
-    """One entry of the coordinators' log. `cluster` is set by the first alone; `counters` are those from now on."""
+    """One entry of the coordinators' log. `cluster` is set by the first alone; `counters` are those from now on.
+
+    Those of `Bounds` that are not None are so from now on.
+    """
 
     delta: MapDelta
     counters: Counters
@@ -66,10 +84,17 @@ class MapCommand(Message, frozen=True, gc=False):
     splits: tuple[SplitPlan, ...] = ()
     parted: tuple[int, ...] = ()  # splits that are done
     coordinators: tuple[CoordinatorInfo, ...] = ()  # all that are wanted from now on; (): as before
-    split_bytes: int | None = None  # larger shards are split by themselves; 0: none; None: as it is
+    split_bytes: int | None = None
     merges: tuple[MergePlan, ...] = ()
     joined: tuple[int, ...] = ()  # merges that are done, or have come to nothing
-    merge_bytes: int | None = None  # larger shards are not merged; None: as it is
+    merge_bytes: int | None = None
+    split_requests: int | None = None
+    cold_ms: int | None = None
+
+    def bounds(self) -> dict[str, int]:
+        """Those that change, by name."""
+        found = {name: getattr(self, name) for name in _BOUNDS.values()}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class _Meta(Message, frozen=True, gc=False):
@@ -115,9 +140,8 @@ class CoordinatorState:
         self.settings: dict[TableId, TableSettings] = {}
         self.splits: dict[int, SplitPlan] = {}
         self.coordinators: dict[NodeId, CoordinatorInfo] = {}  # who is to be in the group
-        self.split_bytes = limits.SPLIT_BYTES
         self.merges: dict[int, MergePlan] = {}
-        self.merge_bytes = limits.MERGE_BYTES
+        self.bounds = Bounds()
 
     @classmethod
     def load(cls, rows: Rows) -> "CoordinatorState":
@@ -127,14 +151,13 @@ class CoordinatorState:
         nodes: list[NodeInfo] = []
         shards: list[ShardInfo] = []
         meta, tuning = _Meta(0, 0, 0, Counters()), Tuning()
+        bounds: dict[str, int] = {}
         for key, value in rows.scan(_START, _END):
             match key[:2]:
                 case b"cm":
                     meta = _meta.decode(value)
-                case b"cb":
-                    state.split_bytes = int.from_bytes(value, "big")
-                case b"ce":
-                    state.merge_bytes = int.from_bytes(value, "big")
+                case kind if kind in _BOUNDS:
+                    bounds[_BOUNDS[kind]] = int.from_bytes(value, "big")
                 case b"cj":
                     merge = _merge.decode(value)
                     state.merges[merge.id] = merge
@@ -162,6 +185,7 @@ class CoordinatorState:
         everything = (tuple(tables), tuple(nodes), tuple(shards), tuning)
         state.map = ShardMap(MapSnapshot(meta.incarnation, meta.version, meta.cluster, (), (), *everything))
         state.counters = meta.counters
+        state.bounds = Bounds(**bounds)
         state._locate()
         return state
 
@@ -201,14 +225,11 @@ class CoordinatorState:
         if command.coordinators:
             self.coordinators = {info.name: info for info in command.coordinators}
             self._locate()
-        if command.split_bytes is not None:
-            self.split_bytes = command.split_bytes
         for merge in command.merges:
             self.merges[merge.id] = merge
         for done in command.joined:
             self.merges.pop(done, None)
-        if command.merge_bytes is not None:
-            self.merge_bytes = command.merge_bytes
+        self.bounds = self.bounds._replace(**command.bounds())
         return True
 
     def _locate(self) -> None:
@@ -242,10 +263,8 @@ class CoordinatorState:
         changes.update((numbered_key(_SPLIT, number), None) for number in command.parted)
         if command.coordinators:
             changes[_GROUP] = encode(command.coordinators)
-        if command.split_bytes is not None:
-            changes[_SPLIT_BYTES] = command.split_bytes.to_bytes(8, "big")
         changes.update((numbered_key(_MERGE, merge.id), encode(merge)) for merge in command.merges)
         changes.update((numbered_key(_MERGE, number), None) for number in command.joined)
-        if command.merge_bytes is not None:
-            changes[_MERGE_BYTES] = command.merge_bytes.to_bytes(8, "big")
+        changed = command.bounds()
+        changes.update((key, changed[name].to_bytes(8, "big")) for key, name in _BOUNDS.items() if name in changed)
         return changes

@@ -1,8 +1,8 @@
 """Which neighbours of range tables have been small and cold for so long that they are to be one shard (pure).
 
-Nothing swings to and fro: what they have together must be far below what is split, and must have been so for an hour in
-which both were hardly asked. A border that a table was created with stays, for somebody wanted it there. One merge at a
-time; what leaders say of their shards is hearsay, so a new coordinator waits for the whole hour.
+Nothing swings to and fro: what they have together must be far below what is split, and must have been so for an hour
+(`Bounds.cold_ms`) in which both were hardly asked. A border that a table was created with stays, for somebody wanted it
+there. One merge at a time; what leaders say of their shards is hearsay, so a new coordinator waits for the whole hour.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,6 @@ from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import ShardId
 
 COLD_REQUESTS: Final = 10  # a second, of both together; more is not cold
-COLD_MS: Final = 3_600_000  # for so long
 LOOK_MS: Final = 10_000
 PARTS: Final = 4  # of what is split: two neighbours that have more than one of these together stay apart
 
@@ -34,7 +33,6 @@ class Cooling:
     """Since when each pair of neighbours has been small and cold."""
 
     def __init__(self) -> None:
-        self.cold_ms = COLD_MS
         self._since_ms: dict[_Pair, int] = {}
         self._ripe: list[tuple[ShardId, ShardId]] = []
         self._look_ms = 0
@@ -49,14 +47,14 @@ class Cooling:
         if now_ms < self._look_ms:
             return False
         self._look_ms = now_ms + LOOK_MS
-        most = bytes_together_max(state.merge_bytes, state.split_bytes)
+        most = bytes_together_max(state.bounds.merge_bytes, state.bounds.split_bytes)
         before, self._since_ms, self._ripe = self._since_ms, {}, []
         for left, right in _neighbours(state) if most else ():
             if not _is_cold(sizes, left, right, most):
                 continue
             pair = (left.shard, right.shard, left.range_version, right.range_version)
             since_ms = self._since_ms[pair] = before.get(pair, now_ms)
-            if now_ms - since_ms >= self.cold_ms:
+            if now_ms - since_ms >= state.bounds.cold_ms:
                 self._ripe.append((left.shard, right.shard))
         return bool(self._ripe) and not state.merges
 

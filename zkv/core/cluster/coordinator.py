@@ -24,7 +24,8 @@ from zkv.core.cluster.leaders import LeaderBalance
 from zkv.core.cluster.liveness import Liveness
 from zkv.core.cluster.merges import merging
 from zkv.core.cluster.orders import Orders
-from zkv.core.cluster.parting import Sizes, SplitRequests, draft_news, draft_progress
+from zkv.core.cluster.outgrown import Outgrown
+from zkv.core.cluster.parting import SplitRequests, draft_news, draft_progress
 from zkv.core.cluster.registrar import Registrar
 from zkv.core.cluster.regroup import CoordinatorRequests
 from zkv.core.cluster.replacement import draft_creation
@@ -88,7 +89,7 @@ class Coordinator:
         self.reports = Reports()
         self.tables = TableRequests(state)
         self.splits = SplitRequests(state)
-        self.sizes = Sizes()
+        self.sizes = Outgrown()
         self.joins = MergeRequests(state)
         self.merges = Merges()
         self.cooling = Cooling()
@@ -253,7 +254,7 @@ class Coordinator:
                 self._outbox.append((source, m.MapAnswer(message.id, self.state.map.snapshot())))
             case m.ShardSizes():
                 self.upkeep.evening.take(message.sizes)
-                is_large = self._leading and self.sizes.take(message.sizes, self.state.split_bytes)
+                is_large = self._leading and self.sizes.take(message.sizes, self.state, self.liveness.now_ms)
                 self._stirred = self._stirred or is_large
             case m.Register() | m.Alive() | m.Dropped():
                 if self._leading:
@@ -304,7 +305,7 @@ class Coordinator:
 
     def _status(self, request: m.StatusRequest) -> m.StatusAnswer:
         told = figures(self.state, self.reports, self.liveness, leading=self._leading, received=self.received)
-        told = {**told, **self.upkeep.evening.figures(), **self.gauges()}
+        told = {**told, **self.upkeep.evening.figures(), **self.sizes.figures(self.state), **self.gauges()}
         return m.StatusAnswer(request.id, msgspec.msgpack.encode(told))
 
     def _founding(self) -> MapCommand:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from zkv.core.cluster.commands import CoordinatorState, Counters, MapCommand, TableSettings
+from zkv.core.cluster.commands import Bounds, CoordinatorState, Counters, MapCommand, TableSettings
 from zkv.core.cluster.group import CoordinatorInfo
 from zkv.core.cluster.merges import MergePlan
 from zkv.core.cluster.operators import ReplaceReplica
@@ -34,10 +34,9 @@ class Draft:
         self._finished: list[int] = []
         self._splits: dict[int, SplitPlan] = {}
         self._parted: list[int] = []
-        self._split_bytes: int | None = None
         self._merges: dict[int, MergePlan] = {}
         self._joined: list[int] = []
-        self._merge_bytes: int | None = None
+        self._bounds: dict[str, int] = {}
         self._forgotten: list[TableId] = []
         self._coordinators: tuple[CoordinatorInfo, ...] = ()
 
@@ -129,16 +128,6 @@ class Draft:
         if self._state.splits.get(plan.id) != plan or plan.id in self._splits:
             self._splits[plan.id] = plan
 
-    @property
-    def split_bytes(self) -> int:
-        """Larger shards of range tables are split by themselves, as it will be; 0: none."""
-        return self._state.split_bytes if self._split_bytes is None else self._split_bytes
-
-    def put_split_bytes(self, size: int) -> None:
-        """Larger shards shall be split by themselves; 0: none."""
-        if size != self.split_bytes:
-            self._split_bytes = size
-
     def merges(self) -> list[MergePlan]:
         """The plans that merge shards as they will be, oldest first."""
         held = self._state.merges | self._merges
@@ -155,14 +144,14 @@ class Draft:
             self._joined.append(plan.id)
 
     @property
-    def merge_bytes(self) -> int:
-        """Larger shards are not merged, as it will be."""
-        return self._state.merge_bytes if self._merge_bytes is None else self._merge_bytes
+    def bounds(self) -> Bounds:
+        """When shards split and merge by themselves, as it will be."""
+        return self._state.bounds._replace(**self._bounds)
 
-    def put_merge_bytes(self, size: int) -> None:
-        """Larger shards shall not be merged."""
-        if size != self.merge_bytes:
-            self._merge_bytes = size
+    def put_bounds(self, wanted: Bounds) -> None:
+        """Shards shall split and merge by themselves like this."""
+        held, told = self._state.bounds._asdict(), wanted._asdict()
+        self._bounds = {name: value for name, value in told.items() if value != held[name]}
 
     def finish_split(self, plan: SplitPlan) -> None:
         """The split is done."""
@@ -238,10 +227,9 @@ class Draft:
             splits=tuple(plan for number, plan in self._splits.items() if number not in self._parted),
             parted=tuple(self._parted),
             coordinators=self._coordinators,
-            split_bytes=self._split_bytes,
             merges=tuple(plan for number, plan in self._merges.items() if number not in self._joined),
             joined=tuple(self._joined),
-            merge_bytes=self._merge_bytes,
+            **self._bounds,
         )
         empty = MapCommand(MapDelta(delta.incarnation, delta.version), counters)
         return None if command == empty else command

@@ -74,8 +74,7 @@ def figures(
         "shards": {str(shard): _shard(info, reports) for shard, info in sorted(shard_map.shards.items())},
         "below_replicas": list(below_replica_count(shard_map)),
         "operators": [row._asdict() for row in operator_rows(state, reports)],
-        "tuning": structs.asdict(shard_map.tuning)
-        | {"split_bytes": state.split_bytes, "merge_bytes": state.merge_bytes},
+        "tuning": structs.asdict(shard_map.tuning) | state.bounds._asdict(),
         "messages": dict(received),
         "map_requests": received.get("MapRequest", 0),
     }

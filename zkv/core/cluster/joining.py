@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import structs
 
 from zkv import limits
-from zkv.core.cluster.commands import CoordinatorState
+from zkv.core.cluster.commands import Bounds, CoordinatorState
 from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.merges import MergePlan, merging
@@ -41,7 +41,7 @@ def draft_merge(draft: Draft, left: ShardInfo, right: ShardInfo, why: str, map_v
         source_version=right.range_version,
         member_version=right.membership.version,
         members=right.membership,
-        bytes_max=draft.merge_bytes or limits.MERGE_BYTES,
+        bytes_max=draft.bounds.merge_bytes or limits.MERGE_BYTES,
         map_version=map_version,
     )
     plan = MergePlan(entry, why)
@@ -102,7 +102,7 @@ class MergeRequests(PendingRequests[_Waiting]):
         """Plan what is asked for and neither so nor planned yet, once."""
         for waiting in self._waiting.values():
             if isinstance(waiting.request, TuneMerges):
-                draft.put_merge_bytes(waiting.request.bytes)
+                draft.put_bounds(_tuned(draft.bounds, waiting.request))
                 continue
             table = self._state.map.table(waiting.request.name)
             if table is None or waiting.plan or _wrong_with(self._state.map, table):
@@ -117,7 +117,8 @@ class MergeRequests(PendingRequests[_Waiting]):
     def _judge(self, waiting: _Waiting, now_ms: int) -> Answer | None:
         request, shard_map = waiting.request, self._state.map
         if isinstance(request, TuneMerges):
-            return AdminDone(request.id, shard_map.version) if self._state.merge_bytes == request.bytes else None
+            is_so = _tuned(self._state.bounds, request) == self._state.bounds
+            return AdminDone(request.id, shard_map.version) if is_so else None
         table = shard_map.table(request.name)
         if table is None:
             return AdminRefused(request.id, "NoSuchTable", f"there is no table {request.name!r}", EFFECT_NONE)
@@ -135,11 +136,16 @@ class MergeRequests(PendingRequests[_Waiting]):
     def _came_to_nothing(self, waiting: _Waiting) -> str:
         if not waiting.plan or waiting.plan in self._state.merges or waiting.plan >= self._state.counters.operator:
             return ""
-        bound = self._state.merge_bytes or limits.MERGE_BYTES
+        bound = self._state.bounds.merge_bytes or limits.MERGE_BYTES
         return (
             f"the merge has come to nothing: the shard to the right has more than {bound} bytes (zkv tune --merge), or "
             "it or its replicas changed meanwhile; its left neighbour's leader has logged why"
         )
+
+
+def _tuned(bounds: Bounds, request: TuneMerges) -> Bounds:
+    size = bounds.merge_bytes if request.bytes < 0 else request.bytes
+    return bounds._replace(merge_bytes=size, cold_ms=bounds.cold_ms if request.cold_ms < 0 else request.cold_ms)
 
 
 def neighbours(shards: list[ShardInfo], table: TableId, at: bytes) -> tuple[ShardInfo, ShardInfo] | None:

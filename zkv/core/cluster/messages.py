@@ -158,10 +158,14 @@ class MergeTable(Message, tag=86, frozen=True, gc=False):
 
 
 class TuneMerges(Message, tag=87, frozen=True, gc=False):
-    """Client to coordinator: a shard of more than so many bytes is not merged; 0: none is by itself."""
+    """Client to coordinator: a shard of more than so many bytes is not merged; 0: none is by itself.
+
+    `cold_ms`: neighbours that have been small and cold for so long are. -1, of either: as it is.
+    """
 
     id: int
-    bytes: Annotated[int, Meta(ge=0)]
+    bytes: Annotated[int, Meta(ge=-1)]
+    cold_ms: Annotated[int, Meta(ge=-1)] = -1
 
 
 class PlanRequest(Message, tag=54, frozen=True, gc=False):
@@ -241,10 +245,14 @@ class Alive(Message, tag=63, frozen=True, gc=False):
     reports: tuple[ShardReport, ...] = ()
 
 
+_Key = bytes  # within the class that name is a field's
+
+
 class ShardSize(Message, frozen=True, gc=False):
     """How large a shard was when its leader last counted: keys and values, and a partition key near the middle.
 
-    `bytes` -1: not counted in this range yet; `requests`: operations a second lately, -1: not known yet.
+    `bytes` -1: not counted in this range yet; `requests`: operations a second lately, -1: not known yet. `sampled`: of
+    so many of them the keys are known, 0: of too few; `halves` parts those about evenly; b"": no key does.
     """
 
     shard: ShardId
@@ -252,6 +260,8 @@ class ShardSize(Message, frozen=True, gc=False):
     middle: bytes
     bytes: int
     requests: int = -1
+    sampled: int = 0
+    halves: _Key = b""
 
 
 class ShardSizes(Message, tag=58, frozen=True, gc=False):
@@ -262,10 +272,14 @@ class ShardSizes(Message, tag=58, frozen=True, gc=False):
 
 
 class TuneSplits(Message, tag=59, frozen=True, gc=False):
-    """Client to coordinator: shards of range tables above so many bytes are split; 0: none by itself."""
+    """Client to coordinator: shards of range tables above so many bytes are split; 0: none by itself.
+
+    `requests`: those that are asked more often a second, likewise. -1, of either: as it is.
+    """
 
     id: int
-    bytes: Annotated[int, Meta(ge=0)]  # 0, or SPLIT_BYTES_MIN and more
+    bytes: Annotated[int, Meta(ge=-1)]  # or SPLIT_BYTES_MIN and more
+    requests: Annotated[int, Meta(ge=-1)] = -1
 
 
 class Heard(Message, tag=64, frozen=True, gc=False):

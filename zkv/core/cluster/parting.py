@@ -10,11 +10,11 @@ from typing import Final
 from msgspec import structs
 
 from zkv import limits
-from zkv.core.cluster.commands import CoordinatorState
+from zkv.core.cluster.commands import Bounds, CoordinatorState
 from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.merges import merging
-from zkv.core.cluster.messages import AdminDone, AdminRefused, ShardSize, SplitTable, TuneSplits
+from zkv.core.cluster.messages import AdminDone, AdminRefused, SplitTable, TuneSplits
 from zkv.core.cluster.pending import Answer, PendingRequests
 from zkv.core.cluster.shardmap import Partitioner, TableInfo
 from zkv.core.cluster.splits import SplitPlan, is_void
@@ -22,10 +22,8 @@ from zkv.core.raft.messages import Member, Membership
 from zkv.core.shard.commands import EFFECT_NONE, EFFECT_UNKNOWN
 from zkv.core.shard.descriptor import ShardInfo, ShardState
 from zkv.core.shard.split import Split, right_of
-from zkv.ids import ShardId
 
 SPLIT_WAIT_MS: Final = 10_000  # a request not done by then is answered Timeout; the split itself goes on
-AT_ONCE_MAX: Final = 4  # splits of shards that are too large, in the whole cluster
 SPLITS_MAX: Final = 100  # requests waiting at once; more: Overloaded
 
 
@@ -90,41 +88,6 @@ class _Waiting:
     since_ms: int
 
 
-class Sizes:
-    """What leaders last said of their shards' sizes: pure hearsay, said again by whoever leads."""
-
-    def __init__(self) -> None:
-        self.held: dict[ShardId, ShardSize] = {}
-
-    def clear(self) -> None:
-        """Nothing was heard."""
-        self.held.clear()
-
-    def take(self, sizes: tuple[ShardSize, ...], split_bytes: int) -> bool:
-        """Note them. Whether one is so large that it may have to be split."""
-        self.held |= {size.shard: size for size in sizes}
-        return bool(split_bytes) and any(size.bytes > split_bytes for size in sizes)
-
-    def draft(self, draft: Draft) -> None:
-        """Plan the splits of shards that are too large, the largest first, a few at a time.
-
-        What was said of a range that has changed since counts for nothing, so a shard is not split twice for one size;
-        and each half is well below the bound, so that nothing is split that has just been.
-        """
-        plans = draft.splits()
-        room = AT_ONCE_MAX - len(plans)
-        busy = {plan.shard for plan in plans} | {plan.split.shard for plan in plans} | merging(draft.merges())
-        shards = {info.shard: info for info in draft.shards()}
-        self.held = {shard: size for shard, size in self.held.items() if shard in shards}
-        large = [size for size in self.held.values() if draft.split_bytes and size.bytes > draft.split_bytes]
-        for size in sorted(large, key=lambda own: -own.bytes)[: max(room, 0)]:
-            info = shards[size.shard]
-            inside = info.owns(size.middle) and size.middle != info.start
-            is_full = sum(own.table == info.table for own in shards.values()) >= limits.SHARDS_PER_TABLE_MAX
-            if size.range_version == info.range_version and inside and size.shard not in busy and not is_full:
-                draft_split(draft, info, size.middle, f"it has {size.bytes} bytes, above {draft.split_bytes}")
-
-
 class SplitRequests(PendingRequests[_Waiting]):
     """Requests to split. Like those for tables, each is judged against the committed map whenever that changes."""
 
@@ -141,7 +104,7 @@ class SplitRequests(PendingRequests[_Waiting]):
         for waiting in self._waiting.values():
             if isinstance(waiting.request, TuneSplits):
                 if not _wrong_bytes(waiting.request.bytes):
-                    draft.put_split_bytes(waiting.request.bytes)
+                    draft.put_bounds(_tuned(draft.bounds, waiting.request))
                 continue
             table = self._state.map.table(waiting.request.name)
             if table is None or _wrong_with(self._state.map, table):
@@ -156,7 +119,8 @@ class SplitRequests(PendingRequests[_Waiting]):
         wrong = _wrong_bytes(request.bytes)
         if wrong:
             return AdminRefused(request.id, "NotPossible", wrong, EFFECT_NONE)
-        return AdminDone(request.id, self._state.map.version) if self._state.split_bytes == request.bytes else None
+        is_so = _tuned(self._state.bounds, request) == self._state.bounds
+        return AdminDone(request.id, self._state.map.version) if is_so else None
 
     def _judge(self, waiting: _Waiting, now_ms: int) -> Answer | None:
         request, shard_map = waiting.request, self._state.map
@@ -174,6 +138,12 @@ class SplitRequests(PendingRequests[_Waiting]):
         if now_ms - waiting.since_ms >= SPLIT_WAIT_MS:
             return AdminRefused(request.id, "Timeout", "the shard is not split yet, but is to be", EFFECT_UNKNOWN)
         return None
+
+
+def _tuned(bounds: Bounds, request: TuneSplits) -> Bounds:
+    size = bounds.split_bytes if request.bytes < 0 else request.bytes
+    asked = bounds.split_requests if request.requests < 0 else request.requests
+    return bounds._replace(split_bytes=size, split_requests=asked)
 
 
 def _wrong_bytes(size: int) -> str:

@@ -2,6 +2,7 @@
 
 from zkv.core.cluster.messages import ShardSize
 from zkv.core.cluster.shardmap import Partitioner
+from zkv.core.node.asked import Asked
 from zkv.core.node.census import Census
 from zkv.core.node.host import Host, Hosted
 from zkv.core.node.rates import Rates
@@ -16,9 +17,9 @@ def shard_figures(host: Host[ShardMachine], census: Census) -> dict[str, dict[st
 
 
 class Sizes:
-    """Of the shards of range tables that are led here: bytes, as last counted, and requests a second."""
+    """Of the shards of range tables that are led here: bytes, as last counted, requests a second, where they lie."""
 
-    def __init__(self, host: Host[ShardMachine], census: Census, asked: dict[ShardId, int]) -> None:
+    def __init__(self, host: Host[ShardMachine], census: Census, asked: Asked) -> None:
         self._host = host
         self._census = census
         self._asked = asked
@@ -31,15 +32,17 @@ class Sizes:
             info = hosted.machine.info if hosted.machine is not None else None
             if info is not None and info.partitioner == Partitioner.RANGE and hosted.replica.role is Role.LEADER:
                 led[shard] = info.range_version
-        self._rates.look(self._asked, led, self._host.now_ms)
+        self._rates.look(self._asked.counts, led, self._host.now_ms)
+        self._asked.samples.look(led)
         found: list[ShardSize] = []
         for shard, range_version in led.items():
             version, middle = self._census.middle.get(shard, (-1, b""))
             requests = self._rates.of(shard)
+            asked = (requests, *self._asked.samples.of(shard))
             if version == range_version:
-                found.append(ShardSize(shard, version, middle, self._census.bytes[shard], requests))
+                found.append(ShardSize(shard, version, middle, self._census.bytes[shard], *asked))
             elif requests >= 0:
-                found.append(ShardSize(shard, range_version, b"", -1, requests))
+                found.append(ShardSize(shard, range_version, b"", -1, *asked))
         return tuple(found)
 
 

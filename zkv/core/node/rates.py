@@ -4,7 +4,7 @@ The hot path only counts; a rate is an average in which what was asked `HALF_MS`
 begun is an average over the time since, not one that rises from nothing: a shard whose lead has moved is not idle.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Final
 
 from zkv.ids import ShardId
@@ -17,24 +17,27 @@ class Rates:
     """Rates of some shards, from what was counted between two looks."""
 
     def __init__(self) -> None:
-        self._sums: dict[ShardId, tuple[float, float]] = {}  # requests and milliseconds, the older the less
+        self._sums: dict[ShardId, tuple[int, float, float]] = {}  # range version; requests, ms: the older the less
         self._looked_ms: int | None = None
 
-    def look(self, asked: dict[ShardId, int], led: Collection[ShardId], now_ms: int) -> None:
-        """Take what was asked since the last look, and begin to count anew; only of those that are led."""
+    def look(self, asked: dict[ShardId, int], led: Mapping[ShardId, int], now_ms: int) -> None:
+        """Take what was asked since the last look, and begin to count anew.
+
+        `led`: the shards that count, with the versions of their ranges. What was asked of another range is forgotten.
+        """
         passed_ms = now_ms - self._looked_ms if self._looked_ms is not None else 0
         self._looked_ms = now_ms
         kept = 0.5 ** (passed_ms / HALF_MS)
         sums, self._sums = self._sums, {}
-        for shard in led:
-            if shard not in sums:
-                self._sums[shard] = (0.0, 0.0)  # for how long it has been led is not known
+        for shard, version in led.items():
+            before, requests, time_ms = sums.get(shard, (-1, 0.0, 0.0))
+            if before != version:
+                self._sums[shard] = (version, 0.0, 0.0)  # for how long it has been led is not known
                 continue
-            requests, time_ms = sums[shard]
-            self._sums[shard] = (requests * kept + asked.get(shard, 0), time_ms * kept + passed_ms)
+            self._sums[shard] = (version, requests * kept + asked.get(shard, 0), time_ms * kept + passed_ms)
         asked.clear()
 
     def of(self, shard: ShardId) -> int:
         """Requests a second; -1: not known yet."""
-        requests, time_ms = self._sums.get(shard, (0.0, 0.0))
+        _, requests, time_ms = self._sums.get(shard, (0, 0.0, 0.0))
         return round(requests * 1_000 / time_ms) if time_ms >= KNOWN_MS else -1

@@ -10,6 +10,7 @@ import msgspec
 
 from zkv import limits
 from zkv.core.node import refusals
+from zkv.core.node.asked import Asked
 from zkv.core.node.host import Host, Hosted
 from zkv.core.node.waiting import NOWHERE, Queue, Route, WaitingCopies, WaitingRead, WaitingWrite
 from zkv.core.raft.messages import Entry, EntryKind
@@ -60,7 +61,7 @@ class Service:
         self.answers: dict[Route, list[Answer]] = {}
         self.forwards: dict[NodeId, dict[bytes, list[Group]]] = {}
         self.reads_served = self.writes_applied = 0
-        self.asked: dict[ShardId, int] = {}  # operations by shard, as its leader; whoever makes rates of them clears it
+        self.asked = Asked()
         self._host: Host[ShardMachine]
         self._queues: dict[ShardId, Queue] = {}
         self._dirty: dict[ShardId, Queue] = {}
@@ -102,7 +103,7 @@ class Service:
         if refusal is not None:
             self._answer(route, refusal)
             return
-        self.asked[group.shard] = self.asked.get(group.shard, 0) + group.count
+        self.asked.take(group)
         if isinstance(group, WriteGroup):
             self._take_write(hosted, machine, group, route)
         else:

@@ -16,6 +16,7 @@ T_co = TypeVar("T_co", covariant=True)
 Figures = dict[str, object]
 
 _NAME: msgspec.msgpack.Decoder[str] = msgspec.msgpack.Decoder(Name)
+_COLD_S_MAX: Final = 30 * 24 * 3_600
 _ACTIONS: Final = ("drain", "undrain", "remove", "replace", "set")
 _PARTITIONERS: Final = {"hash": Partitioner.HASH, "range": Partitioner.RANGE}
 
@@ -81,6 +82,20 @@ def tune_merges(size: int) -> AdminRequest[None]:
     if type(size) is not int or size < 0:
         raise InvalidRequest(f"shards are merged up to a number of bytes, or not by themselves (0), not {size!r}")
     return AdminRequest(m.TuneMerges(0, size))
+
+
+def tune_cold(after_s: float) -> AdminRequest[None]:
+    """Neighbours that have been small and hardly asked for so long are merged from now on."""
+    if not 0 <= after_s <= _COLD_S_MAX:
+        raise InvalidRequest(f"cold shards are merged after 0 to {_COLD_S_MAX} seconds, not {after_s!r}")
+    return AdminRequest(m.TuneMerges(0, -1, round(after_s * 1_000)))
+
+
+def tune_hot(requests: int) -> AdminRequest[None]:
+    """Shards of range tables that are asked more often a second may be split from now on; 0: none is."""
+    if type(requests) is not int or requests < 0:
+        raise InvalidRequest(f"hot shards are split above a number of requests a second, or not (0), not {requests!r}")
+    return AdminRequest(m.TuneSplits(0, -1, requests))
 
 
 def tune_splits(size: int) -> AdminRequest[None]:

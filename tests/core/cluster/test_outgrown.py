@@ -1,0 +1,143 @@
+"""Shards of range tables that are asked too much are split where that is halved, and then no more."""
+
+from dataclasses import dataclass
+from itertools import accumulate
+
+import pytest
+
+from tests.core.cluster.test_splits import ranges
+from tests.core.cluster.town import RANGE, Town, create
+from zkv import limits
+from zkv.core.cluster import messages as m
+from zkv.core.cluster.outgrown import HOT_MS, HOT_SHARE
+from zkv.core.shard.descriptor import ShardInfo
+from zkv.ids import NodeId
+
+SAYS_MS = 2_000
+KEYS = 1_000
+
+
+@dataclass
+class Asked:
+    """How often each of KEYS keys, from b"000" on, is asked a second."""
+
+    rates: list[float]
+
+    def of(self, info: ShardInfo) -> tuple[int, bytes]:
+        """What the leader of the shard sees: requests a second, and the key that halves them."""
+        inside = [(b"%03d" % n, rate) for n, rate in enumerate(self.rates) if info.owns(b"%03d" % n)]
+        total = sum(rate for _, rate in inside)
+        before = accumulate((rate for _, rate in inside), initial=0.0)
+        off, key = min((abs(passed / total - 0.5), key) for (key, _), passed in zip(inside, before, strict=False))
+        return round(total), key if off <= 0.25 else b""
+
+
+class Hot(Town):
+    """A town with a range table of one shard, and leaders that say every two seconds what is asked of them."""
+
+    def __init__(self, asked: Asked, *names: str) -> None:
+        super().__init__(*(names or ("n1", "n2", "n3")))
+        self.asked = asked
+        self.run_until(lambda: self.serves("default"))
+        self.ask(create(1, "ordered", partitioner=RANGE))
+        self.run_until(lambda: self.serves("ordered"))
+
+    def turn(self, ms: int = 100) -> None:
+        super().turn(ms)
+        if self.now_ms % SAYS_MS == 0:
+            for info in self.shards_of("ordered"):
+                self._say(info)
+
+    def _say(self, info: ShardInfo) -> None:
+        group = self.groups.get(info.shard)
+        leader = group.info.leading() if group is not None else None
+        if group is not None and leader is not None:
+            requests, key = self.asked.of(group.info)
+            told = m.ShardSize(info.shard, group.info.range_version, b"", -1, requests, 100, key)
+            self.coordinator.receive(self.nodes[leader.node].source, m.ShardSizes(NodeId(leader.node), (told,)))
+
+    def rest(self, ms: int) -> None:
+        """Time passes in large steps."""
+        for _ in range(ms // 100):
+            self.turn()
+
+    def most(self) -> float:
+        """The most that any shard is asked, as a share of what a node is on average."""
+        asked = [self.asked.of(info)[0] for info in self.shards_of("ordered")]
+        return max(asked) / (sum(asked) / len(self.nodes))
+
+
+def hot_spot() -> Asked:
+    """Nine of ten requests go to one key in a hundred."""
+    return Asked([900.0 if 500 <= number < 510 else 1.0 for number in range(KEYS)])
+
+
+def test_a_hot_spot_is_split_until_no_shard_has_much_of_a_nodes_share_and_then_no_more() -> None:
+    town = Hot(hot_spot())
+    town.rest(12 * HOT_MS)
+    assert town.most() <= HOT_SHARE
+    assert len(ranges(town)) <= 12
+    assert sum(b"500" <= start <= b"510" for start, _ in ranges(town)) >= 4, "there, where it is asked"
+    settled = ranges(town)
+    town.rest(10 * HOT_MS)
+    assert ranges(town) == settled
+    plans = [plan for command in town.commands for plan in command.splits]
+    assert "times a second, too much of what a node has" in plans[0].why
+
+
+def test_a_spike_splits_nothing() -> None:
+    town = Hot(hot_spot())
+    quiet = Asked([0.1] * KEYS)
+    for _ in range(5):
+        town.asked = hot_spot()
+        town.rest(HOT_MS - SAYS_MS)
+        town.asked = quiet
+        town.rest(SAYS_MS)
+    assert len(ranges(town)) == 1
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Asked([5_000.0 if number == 500 else 1.0 for number in range(KEYS)]),
+        Asked([(limits.SPLIT_REQUESTS - 100) / KEYS] * KEYS),
+    ],
+    ids=["one key", "not much"],
+)
+def test_where_no_key_halves_it_or_it_is_little_nothing_is_split(asked: Asked) -> None:
+    town = Hot(asked)
+    town.rest(3 * HOT_MS)
+    assert len(ranges(town)) == 1
+
+
+def test_it_can_be_turned_off_and_set_and_is_kept() -> None:
+    town = Hot(hot_spot())
+    town.ask(m.TuneSplits(8, -1, 0))
+    assert isinstance(town.answer_to(8), m.AdminDone)
+    town.start_coordinator()
+    town.rest(3 * HOT_MS)
+    assert len(ranges(town)) == 1
+    assert town.state.bounds.split_bytes == limits.SPLIT_BYTES, "the other bound is as it was"
+    town.ask(m.TuneSplits(9, -1, 100_000))
+    town.rest(3 * HOT_MS)
+    assert len(ranges(town)) == 1
+    town.ask(m.TuneSplits(10, -1, 1))
+    town.rest(3 * HOT_MS)
+    assert len(ranges(town)) > 1
+
+
+def test_what_was_said_of_the_whole_says_nothing_of_its_half() -> None:
+    town = Hot(hot_spot())
+    town.run_until(lambda: len(ranges(town)) == 2, 3 * HOT_MS)
+    began_ms = town.now_ms
+    town.run_until(lambda: len(ranges(town)) > 2, 3 * HOT_MS)
+    assert town.now_ms - began_ms >= HOT_MS, "each half has to be hot for as long by itself"
+
+
+def test_another_coordinator_waits_for_as_long_again() -> None:
+    town = Hot(hot_spot())
+    town.rest(HOT_MS - SAYS_MS)
+    town.coordinator.stop_leading()
+    town.coordinator.start_leading()
+    town.rest(HOT_MS - SAYS_MS)
+    assert len(ranges(town)) == 1

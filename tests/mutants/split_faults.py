@@ -192,7 +192,7 @@ SPLITS = (
         "what is evenly hot is split for ever",
         "splits by load",
         "the busier the cluster, the more shards, though each node has its share of the leads",
-        (Edit(_OUTGROWN, "max(float(split_requests), HOT_SHARE * asked / max(nodes, 1))", "asked * 0.0"),),
+        (Edit(_OUTGROWN, "HOT_SHARE * sum(self._asked.values())", "0.0"),),
         seeds=0,
         tests=(_HOT,),
         why=_NO_SWING,

@@ -134,6 +134,18 @@ def test_what_was_said_of_the_whole_says_nothing_of_its_half() -> None:
     assert town.now_ms - began_ms >= HOT_MS, "each half has to be hot for as long by itself"
 
 
+def test_as_long_as_nobody_knows_what_the_halves_are_asked_the_bound_is_that_of_the_whole() -> None:
+    town = Hot(hot_spot())
+    town.rest(2 * SAYS_MS)
+    (whole,) = town.shards_of("ordered")
+    leader = whole.leading()
+    assert leader is not None
+    before = town.coordinator.sizes.figures(town.state)["hot_above"]
+    unknown = m.ShardSizes(NodeId(leader.node), (m.ShardSize(whole.shard, 2, b"", -1, -1),))
+    town.coordinator.receive(town.nodes[leader.node].source, unknown)
+    assert town.coordinator.sizes.figures(town.state)["hot_above"] == before == pytest.approx(9_990 / 3 * HOT_SHARE)
+
+
 def test_another_coordinator_waits_for_as_long_again() -> None:
     town = Hot(hot_spot())
     town.rest(HOT_MS - SAYS_MS)

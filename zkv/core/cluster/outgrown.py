@@ -33,18 +33,22 @@ class Outgrown:
         self.held: dict[ShardId, ShardSize] = {}
         self.hot_ms = HOT_MS
         self._hot_since_ms: dict[ShardId, tuple[int, int]] = {}  # range version, since when
+        self._asked: dict[ShardId, int] = {}  # requests a second as last known: a whole stands for its halves
         self._now_ms = 0
 
     def clear(self) -> None:
         """Nothing was heard."""
         self.held.clear()
         self._hot_since_ms.clear()
+        self._asked.clear()
 
     def take(self, sizes: Iterable[ShardSize], state: CoordinatorState, now_ms: int) -> bool:
         """A leader has said this. Whether something may have to be split."""
         self._now_ms = now_ms
         said = {size.shard: size for size in sizes}
         self.held = {shard: own for shard, own in (self.held | said).items() if shard in state.map.shards}
+        asked = self._asked | {shard: size.requests for shard, size in said.items() if size.requests >= 0}
+        self._asked = {shard: requests for shard, requests in asked.items() if shard in state.map.shards}
         bounds, floor = state.bounds, self._floor(state)
         for shard, size in said.items():
             if not bounds.split_requests or size.requests <= floor:
@@ -92,13 +96,7 @@ class Outgrown:
     def _floor(self, state: CoordinatorState) -> float:
         """What is asked more often is too hot."""
         nodes = sum(node.receives for node in state.map.nodes.values())
-        return hot_above(state.bounds.split_requests, self.held.values(), nodes)
-
-
-def hot_above(split_requests: int, sizes: Iterable[ShardSize], nodes: int) -> float:
-    """Requests a second above which a shard is too hot, by what leaders say, with so many nodes."""
-    asked = sum(size.requests for size in sizes if size.requests > 0)
-    return max(float(split_requests), HOT_SHARE * asked / max(nodes, 1))
+        return max(float(state.bounds.split_requests), HOT_SHARE * sum(self._asked.values()) / max(nodes, 1))
 
 
 def may_part(info: ShardInfo, size: ShardSize, at: bytes) -> bool:

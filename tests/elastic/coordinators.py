@@ -4,6 +4,7 @@ python -m tests.elastic.coordinators           # fifty times, some ten minutes; 
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 import threading
@@ -109,7 +110,30 @@ def _forget(cluster: Cluster, client: zkv.Client) -> None:
     assert cluster.terminate(_SPARE) == 0
     insist(lambda: order(client, _SPARE, "remove"))
     wait_until(lambda: all(one.node != _SPARE for one in client.shard_map().nodes), f"{_SPARE} is forgotten")
+    shutil.rmtree(cluster.folder_of(_SPARE))  # who was removed joins anew with an empty folder
     cluster.forget(_SPARE)
+
+
+class Step:
+    """A change that goes on while a coordinator dies."""
+
+    def __init__(self, change: Callable[[], None]) -> None:
+        self._change = change
+        self._failed: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def wait(self, most_s: float | None = None) -> None:
+        """Until it has come to pass. Raises what it raised."""
+        self._thread.join(most_s)
+        if self._failed is not None:
+            raise self._failed
+
+    def _run(self) -> None:
+        try:
+            self._change()
+        except BaseException as error:
+            self._failed = error
 
 
 def main() -> int:
@@ -129,13 +153,12 @@ def main() -> int:
             first = client.shard_map().version
             steps = changes(cluster, client)
             for number in range(1, args.kills + 1):
-                step = threading.Thread(target=next(steps))
                 victim = leading(client)
-                step.start()
-                step.join(rng.uniform(0.0, 0.3))
+                step = Step(next(steps))
+                step.wait(rng.uniform(0.0, 0.3))
                 cluster.kill(victim)
                 cluster.start(victim)
-                step.join()
+                step.wait()
                 points.say(f"{number}: {victim} was killed; the map is at version {client.shard_map().version}")
             wait_until(lambda: at_rest(client), "nothing is under way", within_s=120)
             last = client.shard_map().version

@@ -54,8 +54,9 @@ def load(client: zkv.Client, rows: int) -> list[float]:
 
 
 def times_the_mean(loads: dict[str, float]) -> float:
-    """The fullest node's."""
-    return max(loads.values()) / (sum(loads.values()) / len(loads))
+    """The fullest node's; endless as long as nothing is known."""
+    mean = sum(loads.values()) / max(len(loads), 1)
+    return max(loads.values()) / mean if mean else float("inf")
 
 
 def requests_of_nodes(client: zkv.Client) -> dict[str, float]:

@@ -22,6 +22,21 @@ GROUP = (
         why=_WHY,
     ),
     Mutant(
+        "the last change is not said again by who leads next",
+        "24",
+        "a change whose leader died before its broadcast is a gap, and every subscriber asks for the whole map",
+        (
+            Edit(
+                "zkv/core/cluster/coordinator.py",
+                "[delta for delta in self._last if delta.version == self.state.map.version]",
+                "[]",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/core/cluster/test_coordinator_nodes.py",),
+        why=_WHY,
+    ),
+    Mutant(
         "every coordinator publishes",
         "24",
         "subscribers hear each change from each, late ones after newer ones",

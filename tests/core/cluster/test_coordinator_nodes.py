@@ -7,7 +7,7 @@ from tests.core.cluster.town import CLIENT, Town, serving, state_of
 from zkv import limits
 from zkv.core.cluster import messages as m
 from zkv.core.cluster import versions
-from zkv.core.cluster.shardmap import NodeState
+from zkv.core.cluster.shardmap import MapDelta, NodeState
 from zkv.ids import NodeId
 
 
@@ -148,3 +148,13 @@ def test_a_node_one_version_ahead_is_taken_and_told_the_coordinators_own_version
     town.run(200)
     (answer,) = [answer for answer in town.answers if isinstance(answer, m.Registered)]
     assert (answer.protocol, NodeId("n9") in town.state.map.nodes) == (versions.PROTOCOL_VERSION, True)
+
+
+def test_who_leads_next_says_the_last_change_again_for_its_leader_may_have_died_before_that() -> None:
+    town = serving()
+    last = town.commands[-1].delta
+    for _ in range(2):
+        town.coordinator.stop_leading()
+        town.coordinator.start_leading()
+        said = [news for news in town.coordinator.broadcasts() if isinstance(news, MapDelta)]
+        assert said == [last], "one change at a time is under way, so no other can be in doubt"

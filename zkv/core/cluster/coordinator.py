@@ -109,6 +109,7 @@ class Coordinator:
         self._early: list[tuple[bytes, Request]] = []
         self._outbox: list[tuple[bytes, Message]] = []
         self._broadcasts: list[MapDelta | Beacon | Whereabouts] = []
+        self._last: list[MapDelta] = []  # the last that was applied
         self._chronicle = Chronicle(state)
 
     def replaced(self) -> None:
@@ -124,9 +125,10 @@ class Coordinator:
         """This coordinator leads its group, and its own term's first entry is applied.
 
         Of the nodes it knows nothing but the map: whoever speaks to it registers, and none counts as silent before it
-        could have been heard for the whole time that counts. Subscribers hear at once how far the map is by now.
+        could have been heard for the whole time that counts. Subscribers hear the last change again: it may be news.
         """
         self._leading = True
+        self._broadcasts += [delta for delta in self._last if delta.version == self.state.map.version]
         if not self.alone:
             self.subscribed()
         self._proposed = None
@@ -205,7 +207,8 @@ class Coordinator:
         for gone in command.delta.dropped_nodes:
             self.liveness.sessions.pop(gone, None)
             self.reports.held.pop(gone, None)
-        self._broadcasts.append(command.delta)
+        self._last = [command.delta]
+        self._broadcasts += self._last
         self._beacon_at_ms = self.liveness.now_ms + BEACON_MS
         self._chronicle.tell(command)
         if command.delta.nodes or command.delta.tables:

@@ -163,16 +163,31 @@ def test_another_coordinator_waits_for_as_long_again() -> None:
 
 
 def test_a_leader_that_falls_silent_has_not_said_it_for_long_enough() -> None:
+    """Others speak on, and the coordinator has something else to plan."""
     town = Hot(hot_spot())
     town.rest(2 * SAYS_MS)
     town.is_silent = True
-    for info in town.shards_of("default"):
+    (info,) = town.shards_of("default")[:1]
+    for _ in range(2 * HOT_MS // SAYS_MS):
         told = m.ShardSize(info.shard, info.range_version, b"", -1, 1)
         town.coordinator.receive(town.nodes["n1"].source, m.ShardSizes(NodeId("n1"), (told,)))
-    town.rest(3 * HOT_MS)
+        town.rest(SAYS_MS)
+    town.ask(create(2, "another", nonce=10, partitioner=RANGE))
+    town.rest(SAYS_MS)
     assert len(ranges(town)) == 1
     town.is_silent = False
     town.run_until(lambda: len(ranges(town)) > 1, 2 * SAYS_MS)
+
+
+def test_an_old_leader_who_has_not_heard_of_a_split_does_not_begin_the_time_anew() -> None:
+    town = Hot(hot_spot())
+    town.run_until(lambda: len(ranges(town)) == 2, 3 * HOT_MS)
+    left = town.shards_of("ordered")[0]
+    town.rest(HOT_MS // 2)
+    old = m.ShardSize(left.shard, left.range_version - 1, b"", 100, 9_000, 100, b"1")
+    town.coordinator.receive(town.nodes["n1"].source, m.ShardSizes(NodeId("n1"), (old,)))
+    town.run_until(lambda: len(ranges(town)) > 2, HOT_MS // 2 + 3 * SAYS_MS)
+    assert len(town.state.splits) + len(ranges(town)) >= 4, "both halves at the same time"
 
 
 def test_one_node_has_it_all_anyway() -> None:

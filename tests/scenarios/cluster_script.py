@@ -15,6 +15,8 @@ run 500                          time passes, in turns of 50 ms
 create t 3 2, drop t             a client asks for a table with 3 replicas and 2 shards
 node n2 drain, node n2 replace n5                an operator drains, undrains, removes or replaces a node
 plan n2 drain                    what that would move
+says 2 3000 at m [version 1]     shard 2 is asked 3,000 times a second, says its leader, which m halves ("-": no key)
+hot 100                          shards that are asked more than 100 times a second may be split
 tune grace 5000 moves 1          how the cluster changes by itself: grace, moves, balance (0 or 1)
 cancel 3                         an operator takes plan 3 back
 join n4                          a node joins
@@ -36,6 +38,7 @@ from zkv.core.cluster.commands import MapCommand
 from zkv.core.cluster.follower import MapFollower
 from zkv.core.cluster.operators import ReplaceReplica
 from zkv.core.cluster.shardmap import Beacon, NodeDuty, NodeInfo, NodeState, Partitioner
+from zkv.core.cluster.splits import told_of_split
 from zkv.core.message import Message
 from zkv.core.raft.messages import Membership
 from zkv.core.shard.descriptor import ShardInfo, ShardState
@@ -148,6 +151,19 @@ class Script:
         self._town.ask(change)
         self._note()
 
+    def _do_hot(self, requests: str) -> None:
+        self._town.ask(m.TuneSplits(13, -1, int(requests)))
+        self._note()
+
+    def _do_says(self, shard: str, requests: str, *words: str) -> None:
+        given, info = _pairs(words), self._town.groups[ShardId(int(shard))].info
+        leader = info.leading()
+        assert leader is not None
+        version, at = int(given.get("version", info.range_version)), given["at"].strip("-").encode()
+        size = m.ShardSize(info.shard, version, b"", -1, int(requests), 100, at)
+        self._town.ask(m.ShardSizes(leader.node, (size,)), source=self._town.nodes[leader.node].source)
+        self._note()
+
     def _do_cancel(self, plan: str) -> None:
         self._town.ask(m.CancelOperator(12, int(plan)))
         self._note()
@@ -246,6 +262,8 @@ def _changes(command: MapCommand) -> list[str]:
     lines += [f"node {gone} is gone" for gone in delta.dropped_nodes]
     lines += [_plan(plan) for plan in command.operators]
     lines += [f"plan {done} is done" for done in command.finished]
+    lines += [f"plan {plan.id}: {told_of_split(plan)}" for plan in command.splits]
+    lines += [f"plan {done} is done: both halves are there" for done in command.parted]
     return lines or ["nothing"]
 
 

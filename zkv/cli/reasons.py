@@ -127,7 +127,7 @@ class Reasons:
 
     def _hot(self, info: ShardInfo) -> str:
         told = self._seen.coordinator
-        if not self._seen.bound("split_requests"):
+        if not told.hot_above:
             return "; shards are not split by requests"
         if info.shard in told.hot_keys:
             return f", above {told.hot_above:.0f}; but one key has most of that, so no split would help"

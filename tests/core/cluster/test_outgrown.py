@@ -6,9 +6,11 @@ from itertools import accumulate
 import pytest
 
 from tests.core.cluster.test_splits import ranges
-from tests.core.cluster.town import RANGE, Town, create
+from tests.core.cluster.town import RANGE, Town, create, status_of
 from zkv import limits
 from zkv.core.cluster import messages as m
+from zkv.core.cluster import outgrown
+from zkv.core.cluster.cooling import COLD_REQUESTS, PARTS, requests_together_max
 from zkv.core.cluster.outgrown import HOT_MS, HOT_SHARE
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import NodeId
@@ -38,13 +40,14 @@ class Hot(Town):
     def __init__(self, asked: Asked, *names: str) -> None:
         super().__init__(*(names or ("n1", "n2", "n3")))
         self.asked = asked
+        self.is_silent = False
         self.run_until(lambda: self.serves("default"))
-        self.ask(create(1, "ordered", partitioner=RANGE))
+        self.ask(create(1, "ordered", partitioner=RANGE, replicas=min(3, len(self.nodes))))
         self.run_until(lambda: self.serves("ordered"))
 
     def turn(self, ms: int = 100) -> None:
         super().turn(ms)
-        if self.now_ms % SAYS_MS == 0:
+        if self.now_ms % SAYS_MS == 0 and not self.is_silent:
             for info in self.shards_of("ordered"):
                 self._say(info)
 
@@ -53,7 +56,7 @@ class Hot(Town):
         leader = group.info.leading() if group is not None else None
         if group is not None and leader is not None:
             requests, key = self.asked.of(group.info)
-            told = m.ShardSize(info.shard, group.info.range_version, b"", -1, requests, 100, key)
+            told = m.ShardSize(info.shard, group.info.range_version, b"", 100, requests, 100, key)
             self.coordinator.receive(self.nodes[leader.node].source, m.ShardSizes(NodeId(leader.node), (told,)))
 
     def rest(self, ms: int) -> None:
@@ -122,6 +125,10 @@ def test_it_can_be_turned_off_and_set_and_is_kept() -> None:
     town.rest(3 * HOT_MS)
     assert len(ranges(town)) == 1
     town.ask(m.TuneSplits(10, -1, 1))
+    town.ask(m.ChangeTuning(11, balance=False))
+    town.rest(3 * HOT_MS)
+    assert len(ranges(town)) == 1, "leads do not follow the requests"
+    town.ask(m.ChangeTuning(12, balance=True))
     town.rest(3 * HOT_MS)
     assert len(ranges(town)) > 1
 
@@ -153,3 +160,72 @@ def test_another_coordinator_waits_for_as_long_again() -> None:
     town.coordinator.start_leading()
     town.rest(HOT_MS - SAYS_MS)
     assert len(ranges(town)) == 1
+
+
+def test_a_leader_that_falls_silent_has_not_said_it_for_long_enough() -> None:
+    """Others speak on, and the coordinator has something else to plan."""
+    town = Hot(hot_spot())
+    town.rest(2 * SAYS_MS)
+    town.is_silent = True
+    (info,) = town.shards_of("default")[:1]
+    for _ in range(2 * HOT_MS // SAYS_MS):
+        told = m.ShardSize(info.shard, info.range_version, b"", -1, 1)
+        town.coordinator.receive(town.nodes["n1"].source, m.ShardSizes(NodeId("n1"), (told,)))
+        town.rest(SAYS_MS)
+    town.ask(create(2, "another", nonce=10, partitioner=RANGE))
+    town.rest(SAYS_MS)
+    assert len(ranges(town)) == 1
+    town.is_silent = False
+    town.run_until(lambda: len(ranges(town)) > 1, 2 * SAYS_MS)
+
+
+def test_an_old_leader_who_has_not_heard_of_a_split_does_not_begin_the_time_anew() -> None:
+    town = Hot(hot_spot())
+    town.run_until(lambda: len(ranges(town)) == 2, 3 * HOT_MS)
+    left = town.shards_of("ordered")[0]
+    town.rest(HOT_MS // 2)
+    old = m.ShardSize(left.shard, left.range_version - 1, b"", 100, 9_000, 100, b"1")
+    town.coordinator.receive(town.nodes["n1"].source, m.ShardSizes(NodeId("n1"), (old,)))
+    town.run_until(lambda: len(ranges(town)) > 2, HOT_MS // 2 + 3 * SAYS_MS)
+    assert len(town.state.splits) + len(ranges(town)) >= 4, "both halves at the same time"
+
+
+def test_one_node_has_it_all_anyway() -> None:
+    town = Hot(hot_spot(), "n1")
+    town.rest(3 * HOT_MS)
+    assert len(ranges(town)) == 1
+
+
+def test_a_table_is_not_split_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgrown, "HOT_SHARDS_MAX", 3)
+    town = Hot(hot_spot())
+    town.rest(10 * HOT_MS)
+    assert len(ranges(town)) == 3
+
+
+def test_people_are_told_above_what_a_shard_is_hot_and_which_no_key_parts() -> None:
+    one_key = Hot(Asked([5_000.0 if number == 500 else 0.1 for number in range(KEYS)]))
+    one_key.rest(2 * SAYS_MS)
+    (info,) = one_key.shards_of("ordered")
+    told = status_of(one_key)
+    assert (told["hot_above"], told["hot_keys"]) == (limits.SPLIT_REQUESTS, [info.shard])
+
+
+@pytest.mark.parametrize("bound", [1, 30, limits.SPLIT_REQUESTS, 1_000_000])
+def test_what_merges_is_asked_far_less_than_what_is_split(bound: int) -> None:
+    assert requests_together_max(bound) <= bound / PARTS
+    assert requests_together_max(0) == requests_together_max(1_000_000) == COLD_REQUESTS
+
+
+def test_what_was_split_for_its_requests_is_not_merged_while_it_is_asked() -> None:
+    town = Hot(hot_spot())
+    town.ask(m.TuneMerges(9, -1, 0))
+    town.rest(12 * HOT_MS)
+    assert len(ranges(town)) > 4
+    assert not any(command.merges for command in town.commands)
+
+
+def test_what_is_evenly_asked_a_hundred_times_the_bound_is_split_for_the_nodes_there_are() -> None:
+    town = Hot(Asked([100.0 * limits.SPLIT_REQUESTS / KEYS] * KEYS))
+    town.rest(12 * HOT_MS)
+    assert len(ranges(town)) == 8, "an eighth of three nodes' load is less than half of one's"

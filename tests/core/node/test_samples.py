@@ -1,11 +1,10 @@
 """Which key halves what is asked of a shard, by a sample of the keys."""
 
 from collections import Counter
-from itertools import cycle, islice
 
 import pytest
 
-from zkv.core.node.asked import Asked
+from zkv.core.node.asked import EVERY, Asked
 from zkv.core.node.samples import ENOUGH, FRESH_MAX, KEPT, KEY_BYTES_MAX, Samples, halves
 from zkv.core.shard.commands import MAJORITY, Put, ReadGroup, ScanGroup, WriteGroup
 from zkv.ids import ShardId
@@ -98,24 +97,40 @@ def test_a_long_key_counts_as_what_it_begins_with() -> None:
     assert len(key) == KEY_BYTES_MAX
 
 
-def test_of_every_so_many_operations_one_is_noted_wherever_it_lies_in_its_group() -> None:
+def noted(asked: Asked) -> list[bytes]:
+    asked.samples.look(LED)
+    return [key for keys in asked.samples._lots[SHARD][1] for key in keys]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 16, 31, 64, 1_000])
+def test_each_place_in_a_batch_is_noted_as_often_whatever_its_size(size: int) -> None:
     asked = Asked()
-    asked.every = asked._left = 4
+    batch = reads(*(b"%03d" % number for number in range(size)))
+    found: Counter[bytes] = Counter()
+    for _ in range(64):
+        asked.samples.look(LED)
+        for _ in range(60 * EVERY // size + 1):
+            asked.take(batch)
+        found.update(noted(asked))
+        asked.samples = Samples()
+    assert found.total() >= 64 * 40
+    below = sum(count for key, count in found.items() if int(key) < size // 2) / found.total()
+    assert below == pytest.approx(size // 2 / size, abs=0.06)
+
+
+def test_one_operation_of_every_so_many_is_noted() -> None:
+    asked = Asked()
     asked.samples.look(LED)
-    numbers = cycle(range(100))
-    for size in (1, 2, 3, 10, 1, 7, 100, 76):
-        asked.take(reads(*(b"%03d" % number for number in islice(numbers, size))))
-    asked.samples.look(LED)
-    assert asked.counts == {SHARD: 200}
-    noted = [key for keys in asked.samples._lots[SHARD][1] for key in keys]
-    assert noted == [b"%03d" % number for number in range(3, 100, 4)] * 2
+    for _ in range(1_000):
+        asked.take(reads(b"a", b"b"))
+    assert asked.counts == {SHARD: 2_000}
+    assert len(noted(asked)) == pytest.approx(2_000 / EVERY, rel=0.3)
 
 
 def test_writes_and_scans_are_noted_too() -> None:
     asked = Asked()
-    asked.every = asked._left = 1
+    asked.every = 1
     asked.samples.look(LED)
     asked.take(WriteGroup(1, SHARD, 1, 1_000, b"c" * 16, 1, 1, MAJORITY, False, (Put(b"w", b"v"),)))
     asked.take(ScanGroup(1, SHARD, 1, 1_000, False, b"s", b"", b"", 10, False))
-    asked.samples.look(LED)
-    assert [key for keys in asked.samples._lots[SHARD][1] for key in keys] == [b"w", b"s"]
+    assert noted(asked) == [b"w", b"s"]

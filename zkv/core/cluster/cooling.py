@@ -1,7 +1,7 @@
 """Which neighbours of range tables have been small and cold for so long that they are to be one shard (pure).
 
-Nothing swings to and fro: what they have together must be far below what is split, and must have been so for an hour
-(`Bounds.cold_ms`) in which both were hardly asked. A border that a table was created with stays, for somebody wanted it
+Nothing swings to and fro: what they have, and are asked, together must be far below what is split, and must have been
+so for an hour (`Bounds.cold_ms`). A border that a table was created with stays, for somebody wanted it
 there. One merge at a time; what leaders say of their shards is hearsay, so a new coordinator waits for the whole hour.
 """
 
@@ -29,6 +29,11 @@ def bytes_together_max(merge_bytes: int, split_bytes: int) -> int:
     return min(merge_bytes, split_bytes // PARTS) if split_bytes else merge_bytes
 
 
+def requests_together_max(split_requests: int) -> float:
+    """Two neighbours that are asked as often together, or more, are not cold."""
+    return min(COLD_REQUESTS, split_requests / PARTS) if split_requests else COLD_REQUESTS
+
+
 class Cooling:
     """Since when each pair of neighbours has been small and cold."""
 
@@ -48,9 +53,10 @@ class Cooling:
             return False
         self._look_ms = now_ms + LOOK_MS
         most = bytes_together_max(state.bounds.merge_bytes, state.bounds.split_bytes)
+        calm = requests_together_max(state.bounds.split_requests)
         before, self._since_ms, self._ripe = self._since_ms, {}, []
         for left, right in _neighbours(state) if most else ():
-            if not _is_cold(sizes, left, right, most):
+            if not _is_cold(sizes, left, right, most, calm):
                 continue
             pair = (left.shard, right.shard, left.range_version, right.range_version)
             since_ms = self._since_ms[pair] = before.get(pair, now_ms)
@@ -80,10 +86,10 @@ def _neighbours(state: CoordinatorState) -> list[tuple[ShardInfo, ShardInfo]]:
     return found
 
 
-def _is_cold(sizes: Mapping[ShardId, ShardSize], left: ShardInfo, right: ShardInfo, most: int) -> bool:
+def _is_cold(sizes: Mapping[ShardId, ShardSize], left: ShardInfo, right: ShardInfo, most: int, calm: float) -> bool:
     """Whether their leaders have said so, of the ranges that they have."""
     told = [(info, sizes.get(info.shard)) for info in (left, right)]
     known = [size for info, size in told if size is not None and size.range_version == info.range_version]
     if len(known) < 2 or any(size.bytes < 0 or size.requests < 0 for size in known):
         return False
-    return sum(size.bytes for size in known) <= most and sum(size.requests for size in known) < COLD_REQUESTS
+    return sum(size.bytes for size in known) <= most and sum(size.requests for size in known) < calm

@@ -48,7 +48,7 @@ class Evening:
     def take(self, sizes: Iterable[ShardSize]) -> None:
         """A node has said this of shards that it leads."""
         for size in sizes:
-            self._heard.take(size.shard, size.bytes, size.requests)
+            self._heard.take(size.shard, size.bytes, size.requests, size.range_version)
 
     def is_due(self, now_ms: int) -> bool:
         """Whether it is time for a decision. Where no leader has said anything, there is nothing to decide."""

@@ -12,12 +12,13 @@ LATELY_HALF_MS: Final = 60_000  # of the short one: what leaders say shakes, and
 
 @dataclass(slots=True)
 class Figures:
-    """Of one shard. `bytes` -1, `requests` -1: nobody has counted them yet."""
+    """Of one shard in that version of its range. `bytes` -1, `requests` -1: nobody has counted them yet."""
 
     bytes: float = -1.0
     requests: float = -1.0
     lately: float = -1.0
     steady: float = -1.0
+    version: int = 0
 
 
 class Heard:
@@ -32,11 +33,16 @@ class Heard:
         """Nothing was heard."""
         self.figures.clear()
 
-    def take(self, shard: ShardId, size: float, requests: float) -> None:
-        """A leader has said this of its shard; -1: it does not know that yet, and what was said before counts."""
+    def take(self, shard: ShardId, size: float, requests: float, version: int = 0) -> None:
+        """A leader has said this of its shard; -1: it does not know that yet, and what was said before counts.
+
+        What was said before the shard was split or merged (`version`, of its range) counts no more.
+        """
         own = self.figures.get(shard)
-        if own is None:
-            own = self.figures[shard] = Figures()
+        if own is None or own.version < version:
+            own = self.figures[shard] = Figures(version=version)
+        if own.version > version:
+            return
         if size >= 0:
             own.bytes = size
         if requests >= 0:

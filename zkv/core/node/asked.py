@@ -1,18 +1,29 @@
-"""What is asked of the shards that are led here: how often, and of every so many operations one key (`samples`)."""
+"""What is asked of the shards that are led here: how often, and now and then of one operation the key (`samples`).
 
-from zkv.core.node.samples import EVERY, Samples
+From one noted operation to the next it is 1 to 2 * EVERY - 1 of them, by chance: at even distances, batches of one size
+would be seen at one place only. The chance is a row of numbers of its own, the same at each start, so that nothing
+else is decided otherwise because something was sampled.
+"""
+
+from typing import Final
+
+from zkv.core.node.samples import Samples
 from zkv.core.shard.commands import ReadGroup, ScanGroup, WriteGroup
 from zkv.ids import ShardId
 
+EVERY: Final = 32  # operations for one that is noted, in the mean
+_FACTOR, _SUMMAND, _MASK = 1_103_515_245, 12_345, 0x7FFF_FFFF  # of C's standard: good enough to break a rhythm
+
 
 class Asked:
-    """`counts`: operations by shard, for whoever makes rates of them and clears it. `every`: see `samples`."""
+    """`counts`: operations by shard, for whoever makes rates of them and clears it. `every`: EVERY, unless in tests."""
 
     def __init__(self) -> None:
         self.counts: dict[ShardId, int] = {}
         self.samples = Samples()
         self.every = EVERY
-        self._left = EVERY  # operations until the next one whose key is noted
+        self._chance = 1
+        self._left = 1  # operations until the next one whose key is noted
 
     def take(self, group: WriteGroup | ReadGroup | ScanGroup) -> None:
         """One group is served here. On the hot path: nothing is done for each operation."""
@@ -23,17 +34,16 @@ class Asked:
             self._note(group, count)
 
     def _note(self, group: WriteGroup | ReadGroup | ScanGroup, count: int) -> None:
-        while self._left <= 0:
-            self.samples.note(group.shard, _key_of(group, self._left + count - 1))
-            self._left += self.every
+        lot, left, chance, width = self.samples.lot(group.shard), self._left, self._chance, 2 * self.every - 1
+        while left <= 0:
+            lot.add(_key_of(group, left + count - 1))
+            chance = (chance * _FACTOR + _SUMMAND) & _MASK
+            left += 1 + (chance >> 16) % width
+        self._left, self._chance = left, chance
 
 
 def _key_of(group: WriteGroup | ReadGroup | ScanGroup, place: int) -> bytes:
     """Of one of the group's operations; of a scan, where it begins."""
-    match group:
-        case WriteGroup():
-            return group.operations[place].key
-        case ReadGroup():
-            return group.keys[place]
-        case _:
-            return group.start
+    if isinstance(group, ReadGroup):
+        return group.keys[place]
+    return group.operations[place].key if isinstance(group, WriteGroup) else group.start

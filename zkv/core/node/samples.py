@@ -1,7 +1,7 @@
 """Which keys are asked for lately, of each shard that is led here: a sample, and the key that halves it.
 
-One operation of every `every` is noted. What was noted between two looks is thinned to FRESH_MAX keys at even
-distances, and the last KEPT of those lots are the sample; so it is of the last seconds, however much was asked.
+What was noted between two looks is thinned, to fewer than 2 * FRESH_MAX keys at even distances, and the last KEPT of
+those lots are the sample; so it is of the last seconds, however much was asked.
 """
 
 from collections import deque
@@ -9,7 +9,6 @@ from typing import Final
 
 from zkv.ids import ShardId
 
-EVERY: Final = 16
 FRESH_MAX: Final = 64
 KEPT: Final = 5
 ENOUGH: Final = 40  # of fewer keys nothing is said
@@ -17,7 +16,7 @@ SIDE_MIN: Final = 0.25  # each half must have so much of the sample
 KEY_BYTES_MAX: Final = 256  # a longer key counts as what it begins with
 
 
-class _Lot:
+class Lot:
     """Keys at even distances among those that were noted."""
 
     def __init__(self) -> None:
@@ -40,15 +39,19 @@ class Samples:
     """Of all shards that are led here. Bounded: KEPT + 1 lots of at most 2 * FRESH_MAX keys for each shard."""
 
     def __init__(self) -> None:
-        self._fresh: dict[ShardId, _Lot] = {}
+        self._fresh: dict[ShardId, Lot] = {}
         self._lots: dict[ShardId, tuple[int, deque[list[bytes]]]] = {}  # range version, and the last lots
 
     def note(self, shard: ShardId, key: bytes) -> None:
         """The key was asked for."""
+        self.lot(shard).add(key)
+
+    def lot(self, shard: ShardId) -> Lot:
+        """Where keys are noted until the next look."""
         lot = self._fresh.get(shard)
         if lot is None:
-            lot = self._fresh[shard] = _Lot()
-        lot.add(key)
+            lot = self._fresh[shard] = Lot()
+        return lot
 
     def look(self, led: dict[ShardId, int]) -> None:
         """Begin another lot. `led`: the shards that count, with the versions of their ranges.

@@ -1,15 +1,18 @@
 """What the runs ask of a cluster's map and figures."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import zkv
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.routing import admin
+from zkv.core.routing.admin import Figures
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import ReplicaId, ShardId
 from zkv.testing import Cluster
+
+BATCH = 500  # rows that are asked for at once
 
 
 def order(client: zkv.Client, node: str, action: str) -> None:
@@ -29,10 +32,27 @@ def held(client: zkv.Client, node: str) -> int:
     return sum(member.node == node for member in members)
 
 
+def fill(client: zkv.Client, table: str, rows: int, value_of: Callable[[int], bytes]) -> None:
+    """Put so many rows, in key order."""
+    for first in range(0, rows, BATCH):
+        numbers = range(first, min(first + BATCH, rows))
+        client.mput({key_of(number): value_of(number) for number in numbers}, table=table, timeout_s=60)
+
+
+def key_of(number: int) -> bytes:
+    """Of a row that `fill` puts."""
+    return b"%09d" % number
+
+
+def leading(client: zkv.Client) -> dict[str, Figures]:
+    """The coordinators that say that they lead, with what they tell; one, but for moments."""
+    told = client.status().items()
+    return {name: one for name, one in told if one and one.get("role") == "coordinator" and one.get("leading")}
+
+
 def at_rest(client: zkv.Client) -> bool:
     """Whether no operator is left, by the word of the coordinator that leads."""
-    told = [one for one in client.status().values() if one and one.get("role") == "coordinator" and one.get("leading")]
-    return len(told) == 1 and told[0]["operators"] == []
+    return [told["operators"] for told in leading(client).values()] == [[]]
 
 
 def bytes_of_shards(client: zkv.Client) -> dict[ShardId, int]:

@@ -18,7 +18,7 @@ import zmq
 
 import zkv
 from tests.cluster.waits import wait_until
-from tests.elastic.clusters import at_rest, held, order
+from tests.elastic.clusters import at_rest, held, leading, order
 from tests.elastic.points import Points
 from tests.elastic.watched import Watched
 from zkv.chaos.keys import PARTINGS, RANGE
@@ -74,16 +74,12 @@ def insist(request: Callable[[], None]) -> None:
     request()
 
 
-def leading(client: zkv.Client) -> str:
-    """The coordinator that leads."""
+def leader(client: zkv.Client) -> str:
+    """The coordinator that leads, once it is one."""
     found: list[str] = []
 
     def one_leads() -> bool:
-        found[:] = [
-            name
-            for name, told in client.status().items()
-            if told and told.get("role") == "coordinator" and told.get("leading")
-        ]
+        found[:] = leading(client)
         return len(found) == 1
 
     wait_until(one_leads, "one coordinator leads")
@@ -153,7 +149,7 @@ def main() -> int:
             first = client.shard_map().version
             steps = changes(cluster, client)
             for number in range(1, args.kills + 1):
-                victim = leading(client)
+                victim = leader(client)
                 step = Step(next(steps))
                 step.wait(rng.uniform(0.0, 0.3))
                 cluster.kill(victim)

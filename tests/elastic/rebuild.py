@@ -11,7 +11,7 @@ from pathlib import Path
 
 import zkv
 from tests.cluster.waits import wait_until
-from tests.elastic.clusters import at_rest, bytes_of_nodes, held
+from tests.elastic.clusters import BATCH, at_rest, bytes_of_nodes, fill, held, key_of
 from tests.elastic.points import Points
 from tests.elastic.watched import Watched
 from zkv.core.cluster.figures import below_replica_count
@@ -21,24 +21,20 @@ from zkv.testing import Cluster
 
 GRACE_S = 5
 _ROW_BYTES = 1_000
-_BATCH = 500
 
 
-def fill(client: zkv.Client, rows: int) -> None:
-    """So many rows in a hash table."""
-    client.create_table("filled", "hash", shards=12)
-    for first in range(0, rows, _BATCH):
-        numbers = range(first, min(first + _BATCH, rows))
-        client.mput({b"%09d" % n: b"%0*d" % (_ROW_BYTES, n) for n in numbers}, table="filled", timeout_s=60)
+def value_of(number: int) -> bytes:
+    """Of the row."""
+    return b"%0*d" % (_ROW_BYTES, number)
 
 
 def missing(client: zkv.Client, rows: int) -> int:
     """Rows that are not there, or not what was put."""
     wrong = 0
-    for first in range(0, rows, _BATCH):
-        numbers = range(first, min(first + _BATCH, rows))
-        got = client.mget([b"%09d" % number for number in numbers], table="filled", timeout_s=30)
-        wrong += sum(got[b"%09d" % number] != b"%0*d" % (_ROW_BYTES, number) for number in numbers)
+    for first in range(0, rows, BATCH):
+        numbers = range(first, min(first + BATCH, rows))
+        got = client.mget([key_of(number) for number in numbers], table="filled", timeout_s=30)
+        wrong += sum(got[key_of(number)] != value_of(number) for number in numbers)
     return wrong
 
 
@@ -51,7 +47,8 @@ def main() -> int:
     points = Points()
     with tempfile.TemporaryDirectory() as folder, Cluster(nodes=4) as cluster, cluster.client(timeout_s=30) as client:
         client.ask(admin.change_tuning(grace_s=GRACE_S)).result()
-        fill(client, args.rows)
+        client.create_table("filled", "hash", shards=12)
+        fill(client, "filled", args.rows, value_of)
         with Watched(cluster, Path(folder) / "load", rate_per_s=args.rate) as load:
             wait_until(lambda: at_rest(client), "nothing is under way")
             size = bytes_of_nodes(client)["node2"]

@@ -12,7 +12,7 @@ from random import Random
 
 import zkv
 from tests.cluster.waits import wait_until
-from tests.elastic.clusters import at_rest, bytes_of_nodes, shards_of
+from tests.elastic.clusters import BATCH, at_rest, bytes_of_nodes, key_of, leading, shards_of
 from tests.elastic.points import Points
 from zkv.client.waiting import Waiting
 from zkv.core.routing import admin
@@ -25,15 +25,9 @@ BYTES_TIMES_MAX = 1.25
 REQUESTS_TIMES_MAX = 1.5
 RATE_SHARE_MIN = 0.5
 _WINDOWS = 20  # of the load, each with its rate
-_BATCH = 500
 _OUTSTANDING = 8
 _HOT, _HOT_PART = 0.9, 0.01  # so much of what is asked goes to so many of the keys
 _SETTLED_S = 600.0
-
-
-def key_of(number: int) -> bytes:
-    """Of the row."""
-    return b"%09d" % number
 
 
 def load(client: zkv.Client, rows: int) -> list[float]:
@@ -42,8 +36,8 @@ def load(client: zkv.Client, rows: int) -> list[float]:
     with client.pipeline() as pipeline:
         for window in range(_WINDOWS):
             waiting: list[Waiting[dict[bytes, int]]] = []
-            for first in range(rows * window // _WINDOWS, rows * (window + 1) // _WINDOWS, _BATCH):
-                batch = {key_of(number): b"x" * 100 for number in range(first, min(first + _BATCH, rows))}
+            for first in range(rows * window // _WINDOWS, rows * (window + 1) // _WINDOWS, BATCH):
+                batch = {key_of(number): b"x" * 100 for number in range(first, min(first + BATCH, rows))}
                 waiting.append(pipeline.mput(batch, table="ordered", timeout_s=60))
                 if len(waiting) >= _OUTSTANDING:
                     waiting.pop(0).result()
@@ -61,9 +55,8 @@ def times_the_mean(loads: dict[str, float]) -> float:
 
 def requests_of_nodes(client: zkv.Client) -> dict[str, float]:
     """Of range tables, a second, by the coordinator's word."""
-    told = client.status()["coordinator"] or {}
-    evenness = told.get("evenness")
-    return {name: own["requests"] for name, own in evenness.items()} if isinstance(evenness, dict) else {}
+    told = [one.get("evenness") for one in leading(client).values()]
+    return {name: own["requests"] for one in told if isinstance(one, dict) for name, own in one.items()}
 
 
 def ask_hot(cluster: Cluster, rows: int, stopping: threading.Event) -> None:
@@ -79,8 +72,8 @@ def ask_hot(cluster: Cluster, rows: int, stopping: threading.Event) -> None:
 
 def empty(client: zkv.Client, rows: int) -> None:
     """Delete nine of ten rows."""
-    for first in range(0, rows, _BATCH):
-        numbers = [number for number in range(first, min(first + _BATCH, rows)) if number % 10]
+    for first in range(0, rows, BATCH):
+        numbers = [number for number in range(first, min(first + BATCH, rows)) if number % 10]
         client.mdelete([key_of(number) for number in numbers], table="ordered", timeout_s=60)
 
 
@@ -103,7 +96,9 @@ def main() -> int:
 
         wait_until(spread, "the bytes are spread", within_s=_SETTLED_S)
         fullest = times_the_mean(dict(bytes_of_nodes(client)))
-        points.at_most(f"fullest node over the mean, {len(shards_of(client, 'ordered'))} shards", fullest, 1.25)
+        points.at_most(
+            f"fullest node over the mean, {len(shards_of(client, 'ordered'))} shards", fullest, BYTES_TIMES_MAX
+        )
         _hot(points, cluster, client, rows)
         most = len(shards_of(client, "ordered"))
         client.ask(admin.tune_cold(COLD_S)).result()

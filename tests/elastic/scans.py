@@ -10,31 +10,21 @@ from itertools import cycle
 
 import zkv
 from tests.cluster.waits import wait_until
-from tests.elastic.clusters import at_rest, held, order, shards_of
+from tests.elastic.clusters import at_rest, fill, held, key_of, order, shards_of
 from tests.elastic.points import Points
 from zkv.testing import Cluster
 
-_BATCH = 1_000
 
-
-def key_of(number: int) -> bytes:
+def value_of(number: int) -> bytes:
     """Of the row."""
-    return b"%08d" % number
-
-
-def fill(client: zkv.Client, rows: int) -> None:
-    """So many rows, in one shard."""
-    client.create_table("ordered", partitioner="range")
-    for first in range(0, rows, _BATCH):
-        numbers = range(first, min(first + _BATCH, rows))
-        client.mput({key_of(number): b"%d" % number for number in numbers}, table="ordered", timeout_s=60)
+    return b"%d" % number
 
 
 def wrong_rows(client: zkv.Client, rows: int) -> int:
     """Of one scan: rows that are not what comes next, and those that did not come."""
     wrong = expected = 0
     for key, value in client.scan(table="ordered", timeout_s=60):
-        wrong += key != key_of(expected) or value != b"%d" % expected
+        wrong += key != key_of(expected) or value != value_of(expected)
         expected += 1
     return wrong + abs(rows - expected)
 
@@ -66,7 +56,8 @@ def main() -> int:
     args = parser.parse_args()
     points, stopping, done = Points(), threading.Event(), dict[str, int]()
     with Cluster(nodes=4) as cluster, cluster.client(timeout_s=60) as client:
-        fill(client, args.rows)
+        client.create_table("ordered", partitioner="range")
+        fill(client, "ordered", args.rows, value_of)
         points.say(f"{args.rows:,} rows")
         disturber = threading.Thread(target=disturb, args=(cluster, args.rows, stopping, done))
         disturber.start()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import zkv
 from tests.cluster.waits import wait_until
-from tests.elastic.clusters import Arrivals, at_rest, bytes_of_shards, held, order, watched_arrivals
+from tests.elastic.clusters import Arrivals, at_rest, bytes_of_shards, fill, held, order, watched_arrivals
 from tests.elastic.points import Points
 from tests.elastic.watched import Watched
 from zkv.chaos.history_file import now_ns
@@ -22,14 +22,6 @@ P99_TIMES_MAX = 3.0
 MOVED_TIMES_MAX = 1.2
 _MORE = ("node4", "node5", "node6")
 _SHARDS = 12
-_BATCH = 1_000
-
-
-def fill(client: zkv.Client, rows: int) -> None:
-    """Of 100 bytes each, in a hash table."""
-    client.create_table("filled", "hash", shards=_SHARDS)
-    for first in range(0, rows, _BATCH):
-        client.mput({f"{number:08d}": b"x" * 100 for number in range(first, first + _BATCH)}, table="filled")
 
 
 def grow(cluster: Cluster, client: zkv.Client) -> None:
@@ -62,7 +54,8 @@ def main() -> int:
     args = parser.parse_args()
     points = Points()
     with tempfile.TemporaryDirectory() as folder, Cluster(nodes=3) as cluster, cluster.client(timeout_s=30) as client:
-        fill(client, args.rows)
+        client.create_table("filled", "hash", shards=_SHARDS)
+        fill(client, "filled", args.rows, lambda number: b"x" * 100)
         with Watched(cluster, Path(folder) / "load", rate_per_s=args.rate) as load:
             wait_until(lambda: at_rest(client), "nothing is under way")
             quiet_ns = now_ns()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import zkv
 from tests.cluster.waits import wait_until
-from tests.elastic.clusters import at_rest, held, order, shards_of
+from tests.elastic.clusters import at_rest, fill, held, order, shards_of
 from tests.elastic.points import Points
 from tests.elastic.watched import Watched
 from zkv.chaos.history_file import now_ns
@@ -24,19 +24,12 @@ P99_TIMES_MAX = 3.0
 GROWTH_MIB_MAX = 150.0
 MOVED_S_MAX = 600.0
 _ROW_BYTES = 1_000
-_BATCH = 500
 _MIDDLE = 0.3  # of the snapshot is there when somebody is killed
 
 
-def fill(client: zkv.Client, size: int) -> int:
-    """One shard of so many bytes; returns its rows."""
-    client.ask(admin.tune_splits(0)).result()
-    client.create_table("big", partitioner="range")
-    rows = size // _ROW_BYTES
-    for first in range(0, rows, _BATCH):
-        numbers = range(first, min(first + _BATCH, rows))
-        client.mput({b"%09d" % n: b"%0*d" % (_ROW_BYTES - 9, n) for n in numbers}, table="big", timeout_s=60)
-    return rows
+def value_of(number: int) -> bytes:
+    """Of the row."""
+    return b"%0*d" % (_ROW_BYTES - 9, number)
 
 
 def voters(client: zkv.Client) -> set[str]:
@@ -117,7 +110,10 @@ def main() -> int:
     points = Points()
     with tempfile.TemporaryDirectory() as folder, Cluster(nodes=4) as cluster, cluster.client(timeout_s=30) as client:
         client.ask(admin.change_tuning(balance=False)).result()
-        rows = fill(client, args.bytes)
+        client.ask(admin.tune_splits(0)).result()
+        client.create_table("big", partitioner="range")
+        rows = args.bytes // _ROW_BYTES
+        fill(client, "big", rows, value_of)
         points.say(f"a shard of {rows:,} rows on {', '.join(sorted(voters(client)))}")
         with Watched(cluster, Path(folder) / "load", rate_per_s=args.rate) as load:
             quiet_ns = now_ns()
@@ -141,7 +137,7 @@ def main() -> int:
         points.say(f"{len(load.calls):,} operations; p99 {before:.1f} ms quiet, {meanwhile:.1f} ms in the first move")
         points.at_most("p99 over quiet", meanwhile / before, P99_TIMES_MAX)
         points.none("wrong in the history", load.wrong())
-        wrong = sum(value != b"%0*d" % (_ROW_BYTES - 9, int(key)) for key, value in client.scan(table="big"))
+        wrong = sum(value != value_of(int(key)) for key, value in client.scan(table="big"))
         found = sum(1 for _ in client.scan(table="big"))
         points.at_most("rows that are missing or wrong", wrong + abs(rows - found), 0)
     return points.status()

@@ -16,6 +16,7 @@ from zkv.chaos.network import CLIENTS, Link, Network
 from zkv.chaos.scene import Scene
 from zkv.chaos.small_disk import SmallDisk
 from zkv.server.exits import Exit
+from zkv.sim.network import both_ways
 
 _LEASE_S = limits.LEASE_MS / 1_000
 
@@ -142,21 +143,21 @@ def cut_node(scene: Scene) -> None:
     name, others = _node_and_others(scene)
     if scene.rng.random() < 0.5:
         others.remove(CLIENTS)
-    _cut(scene, [(name, other) for other in others] + [(other, name) for other in others], f"{name} and {_all(others)}")
+    _cut(scene, both_ways(name, others), f"{name} and {_all(others)}")
 
 
 def cut_leader(scene: Scene) -> None:
     """A node that leads is cut off from the other processes of the cluster; clients still reach it."""
     name = _leader(scene)
     others = [other for other in scene.cluster.names if other != name]
-    _cut(scene, [(name, other) for other in others] + [(other, name) for other in others], f"{name} and {_all(others)}")
+    _cut(scene, both_ways(name, others), f"{name} and {_all(others)}")
 
 
 def cut_coordinator(scene: Scene) -> None:
     """A coordinator is cut off from everybody."""
     name = scene.a_coordinator()
     others = [CLIENTS, *(other for other in scene.cluster.names if other != name)]
-    _cut(scene, [(name, other) for other in others] + [(other, name) for other in others], f"{name} and everybody")
+    _cut(scene, both_ways(name, others), f"{name} and everybody")
 
 
 def cut_one_way(scene: Scene) -> None:
@@ -171,7 +172,7 @@ def cut_one_way(scene: Scene) -> None:
 def cut_pair(scene: Scene) -> None:
     """Two processes of the cluster are cut off from one another, and from nobody else."""
     one, other = scene.rng.sample(scene.cluster.names, 2)
-    _cut(scene, [(one, other), (other, one)], f"{one} and {other}")
+    _cut(scene, both_ways(one, [other]), f"{one} and {other}")
 
 
 def slow_link(scene: Scene) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from zkv.chaos.isolation import run, succeeds
 from zkv.chaos.network import CLIENTS, Link
-from zkv.testing.cluster import COORDINATOR, Place
+from zkv.testing.cluster import Place
+from zkv.testing.names import is_coordinator
 
 _NOWHERE = "02:7a:6b:ff:ff:ff"
 _BRIDGE, _INSIDE = "zkv", "eth0"
@@ -93,7 +94,7 @@ class Namespaces:
 
     def _place(self, name: str) -> Place:
         host = self._ip(name)
-        publish = f"{host}:{_PUBLISH}" if name.startswith(COORDINATOR) else ""
+        publish = f"{host}:{_PUBLISH}" if is_coordinator(name) else ""
         return Place(listen=f"{host}:{_REQUESTS}", publish=publish, within=self._within(name))
 
     def _within(self, name: str) -> tuple[str, ...]:

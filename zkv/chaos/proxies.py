@@ -13,7 +13,8 @@ import msgspec
 
 from zkv.chaos.network import Link
 from zkv.chaos.proxy import SLOWNESS, Door, Order
-from zkv.testing.cluster import COORDINATOR, Place
+from zkv.testing.cluster import Place
+from zkv.testing.names import is_coordinator
 from zkv.testing.ports import ClaimedPorts
 
 _HOST = "127.0.0.1"
@@ -36,10 +37,10 @@ class Proxies:
         command = [sys.executable, "-m", "zkv.chaos.proxy", msgspec.json.encode(doors).decode()]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._wait_until_done()
-        join = ",".join(door.listen for door in doors if door.name.startswith(COORDINATOR))
+        join = ",".join(door.listen for door in doors if is_coordinator(door.name))
         self.places = {
             door.name: Place(listen=door.target)
-            if door.name.startswith(COORDINATOR)
+            if is_coordinator(door.name)
             else Place(listen=door.target, advertise=door.listen, join=join)
             for door in doors
         }

@@ -35,7 +35,8 @@ from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.partition import partition_key
 from zkv.core.cluster.shardmap import Partitioner
 from zkv.errors import ZkvError
-from zkv.testing.cluster import COORDINATOR, Cluster
+from zkv.testing.cluster import Cluster
+from zkv.testing.names import coordinator_names
 
 _PROCESSES, _TASKS = 3, 8
 _QUIET_S = (1.0, 3.0)  # between two faults
@@ -129,7 +130,7 @@ class _Run:
 
     def _start_cluster(self) -> list[str]:
         settings = self._settings
-        coordinators = [COORDINATOR, *(f"{COORDINATOR}{number}" for number in range(2, settings.coordinators + 1))]
+        coordinators = coordinator_names(settings.coordinators)
         names = [*coordinators, *(f"node{number}" for number in range(1, settings.nodes + 1))]
         data = settings.folder / "cluster"
         spare = f"node{settings.nodes + 1}"

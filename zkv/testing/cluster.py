@@ -20,11 +20,11 @@ from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.partition import partition_key
 from zkv.core.cluster.shardmap import NodeState
 from zkv.errors import NoSuchTable, StartError, Timeout, ZkvError
+from zkv.testing.names import COORDINATOR, coordinator_names
 from zkv.testing.ports import ClaimedPorts
 from zkv.testing.warden import Warden
 from zkv.testing.wholeness import why_not_whole
 
-COORDINATOR = "coordinator"
 _SERVE_S = 60.0
 _START_S = 30.0
 _STOP_S = 15.0
@@ -71,7 +71,7 @@ class Cluster:
         self._temporary = data is None
         self.data = Path(tempfile.mkdtemp(prefix="zkv-cluster-") if data is None else data).absolute()
         self.data.mkdir(parents=True, exist_ok=True)
-        self.coordinators = [COORDINATOR, *(f"{COORDINATOR}{number}" for number in range(2, coordinators + 1))]
+        self.coordinators = coordinator_names(coordinators)
         self.names = [*self.coordinators, *(f"node{number}" for number in range(1, nodes + 1))]
         self._places = dict.fromkeys(self.names, Place()) | dict(places or {})
         told = [self._places[name].publish for name in self.coordinators]

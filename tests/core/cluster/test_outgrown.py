@@ -147,10 +147,10 @@ def test_as_long_as_nobody_knows_what_the_halves_are_asked_the_bound_is_that_of_
     (whole,) = town.shards_of("ordered")
     leader = whole.leading()
     assert leader is not None
-    before = town.coordinator.sizes.figures(town.state)["hot_above"]
+    before = town.coordinator.outgrown.figures(town.state)["hot_above"]
     unknown = m.ShardSizes(NodeId(leader.node), (m.ShardSize(whole.shard, 2, b"", -1, -1),))
     town.coordinator.receive(town.nodes[leader.node].source, unknown)
-    assert town.coordinator.sizes.figures(town.state)["hot_above"] == before == pytest.approx(9_990 / 3 * HOT_SHARE)
+    assert town.coordinator.outgrown.figures(town.state)["hot_above"] == before == pytest.approx(9_990 / 3 * HOT_SHARE)
 
 
 def test_another_coordinator_waits_for_as_long_again() -> None:

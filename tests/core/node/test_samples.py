@@ -22,7 +22,7 @@ def sampled(keys: list[bytes], *, looks: int = 1) -> Samples:
     samples.look(LED)
     for _ in range(looks):
         for key in keys:
-            samples.note(SHARD, key)
+            samples.lot(SHARD).add(key)
         samples.look(LED)
     return samples
 
@@ -64,7 +64,7 @@ def test_the_sample_is_of_the_last_looks_and_bounded() -> None:
     assert ENOUGH <= count <= KEPT * 2 * FRESH_MAX
     for _ in range(KEPT):
         for number in range(60):
-            samples.note(SHARD, b"z%02d" % number)
+            samples.lot(SHARD).add(b"z%02d" % number)
         samples.look(LED)
     assert samples.of(SHARD) == (60 * KEPT, b"z30")
 
@@ -79,7 +79,7 @@ def test_however_much_is_asked_in_a_lot_its_keys_lie_at_even_distances() -> None
 def test_what_was_noted_of_another_range_is_forgotten() -> None:
     samples = sampled([b"%03d" % number for number in range(200)])
     assert samples.of(SHARD)[1]
-    samples.note(SHARD, b"250")
+    samples.lot(SHARD).add(b"250")
     samples.look({SHARD: 2})
     assert samples.of(SHARD) == (0, b"")
 

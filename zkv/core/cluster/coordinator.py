@@ -89,7 +89,7 @@ class Coordinator:
         self.reports = Reports()
         self.tables = TableRequests(state)
         self.splits = SplitRequests(state)
-        self.sizes = Outgrown()
+        self.outgrown = Outgrown()
         self.joins = MergeRequests(state)
         self.merges = Merges()
         self.cooling = Cooling()
@@ -150,7 +150,7 @@ class Coordinator:
             self._outbox.extend(requests.give_up(f"coordinator {self.name} no longer leads"))
         self.liveness.start()
         self.reports.clear()
-        self.sizes.clear()
+        self.outgrown.clear()
         self.cooling.clear()
         self.orders.clear()
         self.registrar.clear()
@@ -257,7 +257,7 @@ class Coordinator:
                 self._outbox.append((source, m.MapAnswer(message.id, self.state.map.snapshot())))
             case m.ShardSizes():
                 self.upkeep.evening.take(message.sizes)
-                is_large = self._leading and self.sizes.take(message.sizes, self.state, self.liveness.now_ms)
+                is_large = self._leading and self.outgrown.take(message.sizes, self.state, self.liveness.now_ms)
                 self._stirred = self._stirred or is_large
             case m.Register() | m.Alive() | m.Dropped():
                 if self._leading:
@@ -308,7 +308,7 @@ class Coordinator:
 
     def _status(self, request: m.StatusRequest) -> m.StatusAnswer:
         told = figures(self.state, self.reports, self.liveness, leading=self._leading, received=self.received)
-        told = {**told, **self.upkeep.evening.figures(), **self.sizes.figures(self.state), **self.gauges()}
+        told = {**told, **self.upkeep.evening.figures(), **self.outgrown.figures(self.state), **self.gauges()}
         return m.StatusAnswer(request.id, msgspec.msgpack.encode(told))
 
     def _founding(self) -> MapCommand:
@@ -339,7 +339,7 @@ class Coordinator:
         self.splits.draft(draft)
         self.joins.draft(draft)
         self.cooling.draft(draft, self.state.map.version)
-        self.sizes.draft(draft)
+        self.outgrown.draft(draft)
         draft_dropped(draft, self.state, self.orders.is_dropped)
         self._draft_tables(draft)
         return draft.command()
@@ -377,7 +377,7 @@ class Coordinator:
         if self.liveness.now_ms < self._look_at_ms:
             return False
         self._look_at_ms = self.liveness.now_ms + LOOK_MS
-        is_cold = self.cooling.look(self.state, self.sizes.held, self.liveness.now_ms)
+        is_cold = self.cooling.look(self.state, self.outgrown.held, self.liveness.now_ms)
         if self.upkeep.look(self.state.map.nodes, self.state.map.tuning.grace_ms) or is_cold:
             return True
         if self.state.operators or self.state.splits or self.state.merges or self.state.counters.table == 1:

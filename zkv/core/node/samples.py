@@ -42,10 +42,6 @@ class Samples:
         self._fresh: dict[ShardId, Lot] = {}
         self._lots: dict[ShardId, tuple[int, deque[list[bytes]]]] = {}  # range version, and the last lots
 
-    def note(self, shard: ShardId, key: bytes) -> None:
-        """The key was asked for."""
-        self.lot(shard).add(key)
-
     def lot(self, shard: ShardId) -> Lot:
         """Where keys are noted until the next look."""
         lot = self._fresh.get(shard)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import zkv
 from tests.cluster.waits import wait_until
-from tests.elastic.clusters import BATCH, at_rest, bytes_of_nodes, fill, held, key_of
+from tests.elastic.clusters import BATCH, at_rest, bytes_of_nodes, bytes_of_shards, fill, held, key_of
 from tests.elastic.points import Points
 from tests.elastic.watched import Watched
 from zkv.core.cluster.figures import below_replica_count
@@ -51,6 +51,7 @@ def main() -> int:
         fill(client, "filled", args.rows, value_of)
         with Watched(cluster, Path(folder) / "load", rate_per_s=args.rate) as load:
             wait_until(lambda: at_rest(client), "nothing is under way")
+            wait_until(lambda: sum(bytes_of_shards(client).values()) >= args.rows * _ROW_BYTES, "all rows are counted")
             size = bytes_of_nodes(client)["node2"]
             began = time.monotonic()
             cluster.kill("node2")

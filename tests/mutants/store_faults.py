@@ -239,6 +239,21 @@ SNAPSHOTS = (
         seeds=80,
     ),
     Mutant(
+        "who wants no snapshot is asked from the very beginning",
+        "21",
+        "a voter that holds what is not known to be committed is sent the same snapshot for ever",
+        (
+            Edit(
+                "zkv/core/raft/replica.py",
+                "self._after_snapshot(peer, self.first_index, paused=True)",
+                "self._after_snapshot(peer, 1, paused=True)",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/scenarios/test_scenarios.py",),
+        why="late entries must overtake the snapshot, and the word that they did be lost",
+    ),
+    Mutant(
         "a snapshot that the log holds is installed",
         "21",
         "entries behind it that were acknowledged are gone from the disk",

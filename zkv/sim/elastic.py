@@ -6,6 +6,7 @@ means what it always meant; with them it means the same faults and these beside 
 
 from collections.abc import Callable, Collection
 from random import Random
+from typing import NamedTuple
 
 from zkv.core.cluster.shardmap import NodeDuty, Tuning
 from zkv.core.cluster.upkeep import may_cancel
@@ -40,6 +41,7 @@ _OFTEN = {
 }  # seconds from strike to strike, in the mean
 _USUALLY = 4.0
 _HASTY = 0.7  # of the seeds even out range tables every half second, with short memories
+_HOT = 0.8  # of the seeds split shards for load
 _SPLIT_TABLE = "ordered"
 _SPLIT_KEYS = (b"c1", b"c2", b"e", b"eclient2", b"eclient4", b"r", b"r1", b"r2", b"r4", b"z")
 _SHARDS_MAX = 8
@@ -79,6 +81,20 @@ def tuning_of(rng: Random) -> Tuning:
 def is_hasty(rng: Random, without: tuple[str, ...]) -> bool:
     """Whether range tables are evened out in the seconds of a run, too; a plan may go without ("evening out")."""
     return "evening out" not in without and rng.random() < _HASTY
+
+
+class Heat(NamedTuple):
+    """When shards of range tables are too hot in a run: above so many requests a second, said of them for so long."""
+
+    requests: int
+    ms: int
+
+
+def heat_of(rng: Random, without: tuple[str, ...]) -> Heat | None:
+    """Whether shards are split for the load of a run, too; a plan may go without ("hot shards")."""
+    if "hot shards" in without or rng.random() >= _HOT:
+        return None
+    return Heat(requests=rng.choice([1, 3, 10]), ms=rng.choice([0, 0, 2_000]))
 
 
 class Elastic:

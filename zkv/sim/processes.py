@@ -27,6 +27,8 @@ from zkv.wire import codec
 
 ROUTER, BULK, REPLIES, BROADCAST, WORDS = "router", "bulk", "replies", "broadcast", "words"
 CLOCK_AFTER_DRAIN = True  # as in every shell (rule 8)
+SAMPLED_EVERY = 1  # operations for one whose key is noted: little is asked in a run
+RATES_KNOWN_MS = 1_500  # and not for long
 _HAND_OVER_MS = 3_000
 _STOPPING_MS = 20
 COORDINATOR = "coordinator"
@@ -215,6 +217,7 @@ class SimNode(Process):
         except (Damaged, LostState) as error:
             self._refuse(str(error), broken=True)
             return
+        self.node.service.asked.every, self.node.sizes.rates.known_ms = SAMPLED_EVERY, RATES_KNOWN_MS
         self._stopping_ms = None
         self.choice, self._learnt = Choice(self._join()), ()
         self.began()

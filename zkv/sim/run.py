@@ -10,14 +10,14 @@ from zkv.checkers.verdict import Status
 from zkv.core.cluster.coordinator import DEFAULT_TABLE
 from zkv.core.cluster.upkeep import CALM_MS
 from zkv.core.raft.replica import Role
-from zkv.core.routing.admin import AdminRequest, create_table, drop_table
+from zkv.core.routing.admin import AdminRequest, create_table, drop_table, tune_hot
 from zkv.core.shard.descriptor import ShardState
 from zkv.errors import NoSuchTable, ZkvError
 from zkv.sim.checkers import Checkers, disagreements, wrong_maps
 from zkv.sim.client import SimClient
 from zkv.sim.cluster import Cluster
 from zkv.sim.coordinators import SimCoordinator
-from zkv.sim.elastic import is_hasty, tuning_of, with_elastic
+from zkv.sim.elastic import heat_of, is_hasty, tuning_of, with_elastic
 from zkv.sim.faults import JUMP_MS_MAX, Trouble
 from zkv.sim.group import not_whole, with_group
 from zkv.sim.plan import Plan
@@ -67,6 +67,7 @@ class Run:
         self._processes: dict[str, Process] = {}
         self.clients: list[SimClient] = []
         self.checkers = Checkers(self.world, lambda: self.cluster.coordinator.core.state)
+        self._heat = heat_of(self.world.rng("hot shards"), plan.without) if plan.elastic else None
         for coordinator in self.cluster.coordinators:
             if plan.elastic:
                 coordinator.tuning = tuning_of(self.world.rng("tuning"))
@@ -81,6 +82,7 @@ class Run:
         self.trouble = Trouble(self.cluster, self.swarm, plan.skip, self._join, self._order, self._make_one_more)
 
     def _know_coordinator(self, coordinator: SimCoordinator) -> None:
+        coordinator.hot_ms = self._heat.ms if self._heat is not None else None
         self._processes[coordinator.name] = coordinator
         self.checkers.add_coordinator(coordinator)
         for client in self.clients:
@@ -222,6 +224,8 @@ class Run:
         ]
         if rng.random() < 0.8:  # its twelve shards only cost time
             orders.append(drop_table(DEFAULT_TABLE))
+        if self._heat is not None:
+            orders.append(tune_hot(self._heat.requests))
         for order in orders:
             first.order(order, 15_000, results.append)
         ready = self.world.run(self.world.now_us + _START_US, lambda: len(results) == len(orders) and self._led())

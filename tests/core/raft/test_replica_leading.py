@@ -87,8 +87,8 @@ def test_a_follower_that_needs_what_is_forgotten_is_named_for_a_snapshot_once_pe
     assert not leader.ready(), "not before a heartbeat is answered"
     leader.tick(leader._patience.now_ms + 100)
     heartbeat = next(body for to, body in leader.ready().messages if to.replica == THREE)
-    assert (heartbeat.previous_index, heartbeat.entries) == (0, ())
-    leader.step(reply(leader, 3, 0, round_=heartbeat.round))
+    assert (heartbeat.previous_index, heartbeat.entries) == (3, ())
+    leader.step(AppendReply(SHARD, THREE, ONE, 2, False, 3, 0, 0, heartbeat.round, 5))
     assert leader.ready().snapshots == [member(3)]
     leader.snapshot_sent(THREE, 4)
     assert [each.index for _, body in leader.ready().messages for each in body.entries] == [5]

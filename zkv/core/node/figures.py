@@ -23,7 +23,7 @@ class Sizes:
         self._host = host
         self._census = census
         self._asked = asked
-        self._rates = Rates()
+        self.rates = Rates()
 
     def __call__(self) -> tuple[ShardSize, ...]:
         """What is known now. What was counted before the range last changed is not."""
@@ -32,12 +32,12 @@ class Sizes:
             info = hosted.machine.info if hosted.machine is not None else None
             if info is not None and info.partitioner == Partitioner.RANGE and hosted.replica.role is Role.LEADER:
                 led[shard] = info.range_version
-        self._rates.look(self._asked.counts, led, self._host.now_ms)
+        self.rates.look(self._asked.counts, led, self._host.now_ms)
         self._asked.samples.look(led)
         found: list[ShardSize] = []
         for shard, range_version in led.items():
             version, middle = self._census.middle.get(shard, (-1, b""))
-            requests = self._rates.of(shard)
+            requests = self.rates.of(shard)
             asked = (requests, *self._asked.samples.of(shard))
             if version == range_version:
                 found.append(ShardSize(shard, version, middle, self._census.bytes[shard], *asked))

@@ -93,7 +93,7 @@ class Node:
         self.transfers = Transfers(self.host, self.census.bytes)
         self.empty_learners = EmptyLearners(self.host)
         self.registration = Registration(identity)
-        self.registration.sizes = Sizes(self.host, self.census, self.service.asked)
+        self.sizes = self.registration.sizes = Sizes(self.host, self.census, self.service.asked)
         self.links = LinkWatch()
         self.counts: dict[str, int] = {}
         self.crowded: Collection[bytes] = ()  # clients for whom much waits that they do not read, as the shell knows

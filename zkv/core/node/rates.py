@@ -14,9 +14,10 @@ KNOWN_MS: Final = 4_000  # a rate over less time says nothing
 
 
 class Rates:
-    """Rates of some shards, from what was counted between two looks."""
+    """Rates of some shards, from what was counted between two looks. `known_ms`: KNOWN_MS, unless in tests."""
 
     def __init__(self) -> None:
+        self.known_ms = KNOWN_MS
         self._sums: dict[ShardId, tuple[int, float, float]] = {}  # range version; requests, ms: the older the less
         self._looked_ms: int | None = None
 
@@ -40,4 +41,4 @@ class Rates:
     def of(self, shard: ShardId) -> int:
         """Requests a second; -1: not known yet."""
         _, requests, time_ms = self._sums.get(shard, (0, 0.0, 0.0))
-        return round(requests * 1_000 / time_ms) if time_ms >= KNOWN_MS else -1
+        return round(requests * 1_000 / time_ms) if time_ms >= self.known_ms else -1

@@ -191,8 +191,12 @@ class Replica(ReplicaState):
         self._after_snapshot(peer, index + 1, paused=False)
 
     def snapshot_failed(self, peer: ReplicaId) -> None:
-        """The peer has no snapshot; if it answers the next heartbeat and still needs one, it is named again."""
-        self._after_snapshot(peer, 1, paused=True)
+        """The peer has no snapshot: the next heartbeat asks whether its log meets ours where ours begins by now.
+
+        If not, it is named again. Asked from before that, a peer that holds it, but does not know that it is committed,
+        would tell only of what is older: it would be named for ever, and want no snapshot.
+        """
+        self._after_snapshot(peer, self.first_index, paused=True)
 
     # Messages
 

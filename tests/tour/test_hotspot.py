@@ -18,7 +18,7 @@ from zkv.tour.hotspot import HotSpot, Look
 def test_the_busiest_node_is_told_against_the_mean_of_all() -> None:
     seen = Look({"a": {"to m": 30.0, "from m": 30.0}, "b": {"x": 30.0}, "c": {}}, ["m", "x"])
     assert (seen.rate, seen.busiest) == (90.0, 2.0)
-    assert seen.told() == "a 60, b 30, c 0 reads a second, 2.00 times the mean at most"
+    assert seen.told() == "a 60, b 30, c 0 reads a second, the busiest 2.00 times the mean"
     assert Look({"a": {}, "b": {}}, []).busiest == 0
 
 
@@ -98,7 +98,7 @@ def test_a_hot_spot_that_is_not_spread_in_time_is_told(zkv_cluster: Cluster, mon
     assert not spot.spread.even
     assert not spot.spread.fine
     assert spot.spread.busiest_after == 3.0
-    assert lines[-1].startswith("NOT spread within 5 s: a node is asked 3.00 times the mean")
+    assert lines[-2].startswith("NOT spread within 5 s: a node is asked 3.00 times the mean")
 
 
 def _look(client: zkv.Client, asked: list[bytes]) -> Look:

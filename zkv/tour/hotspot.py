@@ -76,7 +76,7 @@ class Look(NamedTuple):
     def told(self) -> str:
         """The nodes' requests a second, in words."""
         loads = ", ".join(f"{node} {rate:,.0f}" for node, rate in self._by_node().items())
-        return f"{loads} reads a second, {self.busiest:.2f} times the mean at most"
+        return f"{loads} reads a second, the busiest {self.busiest:.2f} times the mean"
 
     def _by_node(self) -> dict[str, float]:
         return {node: sum(own.values()) for node, own in self.loads.items()}
@@ -130,13 +130,16 @@ class HotSpot:
         found.busiest_before, found.busiest_after = first.busiest, last.busiest
         found.borders = last.borders
         found.asked, found.failed, found.wrong = crowd.asked, crowd.failed, crowd.wrong
-        self._tell(f"{self._outcome()}; {found.asked:,} reads, {found.failed} failed, {found.wrong} were wrong")
+        self._tell(self._outcome())
+        self._tell(
+            f"{found.asked:,} reads meanwhile, {found.failed} failed, {found.wrong} got another value than was put"
+        )
         return first, last
 
     def _outcome(self) -> str:
         found = self.spread
         if found.even:
-            return f"the hot spot is spread: its shards part at {', '.join(found.borders)}"
+            return f"it is spread; the shards part at {', '.join(found.borders)}"
         how = f"NOT spread within {found.took_s:.0f} s: a node is asked {found.busiest_after:.2f} times the mean"
         return f"{how} (`zkv explain shard N` and the processes' logs would say why)"
 
@@ -145,7 +148,7 @@ class HotSpot:
         end = began + WITHIN_S
         first = last = self._look_at_rest(crowd, end)
         self._tell(f"{ROWS:,} rows in one shard, and {FAVOUR:.0%} of the reads are for {FAVOURITES} of them")
-        self._tell(f"{first.told()}; a shard that is so hot for {HOT_MS // 1_000} s is split")
+        self._tell(f"{first.told()}; what is so hot for {HOT_MS // 1_000} s is split")
         while not self._is_even(last) and time.monotonic() < end:
             before, last = last, self._look_at_rest(crowd, end)
             if last.layout != before.layout:

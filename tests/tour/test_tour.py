@@ -13,7 +13,8 @@ from zkv.core.cluster.mapstate import ShardMap
 from zkv.errors import Unavailable
 from zkv.ids import NodeId
 from zkv.testing import Cluster
-from zkv.tour import pictures, places
+from zkv.tour import hotspot, pictures, places
+from zkv.tour.hotspot import Spread
 from zkv.tour.visitor import Visit, Visitor
 from zkv.tour.walk import Findings
 
@@ -80,21 +81,31 @@ def test_the_visitor_notices_what_is_wrong(answers: bool) -> None:
 
 
 def test_only_a_walk_without_a_fault_is_fine() -> None:
-    assert Findings(in_order=True).fine
-    for fault in (Findings(), Findings(in_order=True, failed=1), Findings(in_order=True, wrong_rows=1)):
-        assert not fault.fine
-    assert not Findings(in_order=True, counter_off=1).fine
+    spread = Spread(even=True)
+    assert Findings(in_order=True, spread=spread).fine
+    assert not Findings(spread=spread).fine
+    assert not Findings(in_order=True, failed=1, spread=spread).fine
+    assert not Findings(in_order=True, wrong_rows=1, spread=spread).fine
+    assert not Findings(in_order=True, counter_off=1, spread=spread).fine
+    for fault in (Spread(), Spread(even=True, failed=1), Spread(even=True, wrong=1)):
+        assert not Findings(in_order=True, spread=fault).fine
 
 
 def test_pictures_are_drawn(tmp_path: Path) -> None:
     pictures.draw_bars({"one": {"a": 1.0, "b": 2.5}, "two": {"a": 3.0}}, "rows", tmp_path / "bars.png", digits=1)
     visits = [Visit(0.1, 0.01, True), Visit(2.0, 0.5, False)]
     pictures.draw_timeline(visits, [(1.0, "something")], tmp_path / "timeline.png")
-    for name in ("bars.png", "timeline.png"):
+    stacks = {"one": {"a": {"all": 2.0}, "b": {}}, "two": {"a": {"left": 1.0}, "b": {"right": 1.0}}}
+    pictures.draw_stacks(stacks, "requests a second", tmp_path / "stacks.png")
+    for name in ("bars.png", "timeline.png", "stacks.png"):
         assert (tmp_path / name).read_bytes().startswith(PNG)
 
 
-def test_the_walk_accounts_for_everything(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_walk_accounts_for_everything(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two shards on two of three nodes are enough here: half of the requests each, 1.5 times the mean.
+    monkeypatch.setattr(hotspot, "EVEN", 2.0)
     assert run(["tour", "--rows", "2000", "--out", str(tmp_path), "--json"]) == 0
     out, err = capfd.readouterr()
     found = json.loads(out)
@@ -104,5 +115,11 @@ def test_the_walk_accounts_for_everything(tmp_path: Path, capfd: pytest.CaptureF
     assert found["requests"] > 100
     assert sum(found["led"].values()) == 2000
     assert "kill -9 of node3" in err
+    spread = found["spread"]
+    assert (spread["even"], spread["failed"], spread["wrong"]) == (True, 0, 0)
+    assert (spread["shards_before"], spread["busiest_before"]) == (1, 3.0)
+    assert len(spread["borders"]) == spread["shards_after"] - 1 >= 1
+    assert 1.0 <= spread["busiest_after"] <= 2.0
+    assert set(spread["borders"]) <= {f"order:{number:05}" for number in range(5_000, 5_100)}  # among those wanted
     assert all(Path(path).read_bytes().startswith(PNG) for path in found["pictures"])
     assert {Path(path).name for path in found["pictures"]} == {path.name for path in tmp_path.iterdir()}

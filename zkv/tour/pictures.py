@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STEP_S = 0.5
+_SHADES = ("#8ab8dc", "#b9d5ea")  # light enough for words on them
 
 
 def draw_bars(panels: Mapping[str, Mapping[str, float]], unit: str, path: Path, *, digits: int = 0) -> None:
@@ -26,6 +27,36 @@ def draw_bars(panels: Mapping[str, Mapping[str, float]], unit: str, path: Path, 
         one.margins(y=0.12)
     axes[0].set_ylabel(unit)
     figure.savefig(path, dpi=90)
+
+
+def draw_stacks(panels: Mapping[str, Mapping[str, Mapping[str, float]]], unit: str, path: Path) -> None:
+    """One panel of bars beside the other, all of one scale, with a line at each panel's mean.
+
+    Each bar is a stack of named parts, with the sum on it.
+    """
+    figure = _figure(12, 6)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for one, (title, bars) in zip(axes, panels.items(), strict=True):
+        for place, parts in enumerate(bars.values()):
+            _draw_stack(one, place, parts)
+        mean = sum(sum(parts.values()) for parts in bars.values()) / len(bars)
+        one.axhline(mean, color="tab:red", linewidth=0.8, linestyle="--", label="the mean")
+        one.legend(loc="upper right", fontsize="small")
+        one.set_xticks(range(len(bars)), list(bars))
+        one.set_xlim(-0.6, len(bars) - 0.4)
+        one.set_title(title)
+        one.margins(y=0.12)
+    axes[0].set_ylabel(unit)
+    figure.savefig(path, dpi=90)
+
+
+def _draw_stack(axes: "Axes", place: int, parts: Mapping[str, float]) -> None:
+    bottom = 0.0
+    for number, (name, height) in enumerate(parts.items()):
+        drawn = axes.bar(place, height, bottom=bottom, color=_SHADES[number % 2], edgecolor="white")
+        axes.bar_label(drawn, [name], label_type="center", fontsize="x-small")
+        bottom += height
+    axes.text(place, bottom, f"{bottom:,.0f}", ha="center", va="bottom", fontsize="small")
 
 
 def draw_timeline(visits: Sequence[Visit], events: Sequence[tuple[float, str]], path: Path) -> None:

@@ -16,6 +16,7 @@ from zkv.core.routing import admin
 from zkv.errors import Timeout, ZkvError
 from zkv.testing import Cluster
 from zkv.tour import pictures, places
+from zkv.tour.hotspot import HotSpot, Spread
 from zkv.tour.visitor import COUNTER, Visitor
 
 TABLE: Final = "tour"
@@ -53,12 +54,13 @@ class Findings(msgspec.Struct):
     counter_off: int = 0  # by how much the counter differs from the increments that were answered
     in_order: bool = False  # whether the range table's rows came in key order
     hot_share: float = 0.0  # of the requests, at the shard that got most
+    spread: Spread = msgspec.field(default_factory=Spread)  # what became of a hot spot
     pictures: list[str] = []
 
     @property
     def fine(self) -> bool:
-        """Whether nothing was lost, doubled, refused or out of order."""
-        return not (self.failed or self.wrong_rows or self.counter_off) and self.in_order
+        """Whether nothing was lost, doubled, refused or out of order, and the hot spot was spread."""
+        return not (self.failed or self.wrong_rows or self.counter_off) and self.in_order and self.spread.fine
 
 
 def walk(rows: int, folder: Path, tell: Tell, advance: Advance) -> Findings:
@@ -71,6 +73,7 @@ def walk(rows: int, folder: Path, tell: Tell, advance: Advance) -> Findings:
         tour.look_where()
         tour.be_visited()
         tour.order()
+        tour.heat()
         return tour.findings
 
 
@@ -156,6 +159,21 @@ class _Walk:
         )
         names = {str(shard): float(count) for shard, count in sorted(by_shard.items())}
         self._draw("hot-spot.png", {"reads of each month's shard": names}, "reads")
+
+    def heat(self) -> None:
+        """A range table of one shard that everybody asks for the same few rows: it is split, and the nodes share it."""
+        spot = HotSpot(self._client, lambda line: self._tell("hot", line))
+        self.findings.spread = found = spot.spread
+        spot.fill()
+        with self._cluster.client() as crowds:
+            first, last = spot.heat(crowds)
+        path = self._folder / "hot-spread.png"
+        panels = {
+            f"at first, shards: {found.shards_before}": first.loads,
+            f"after {found.took_s:.0f} s, shards: {found.shards_after}": last.loads,
+        }
+        pictures.draw_stacks(panels, "requests a second", path)
+        self.findings.pictures.append(str(path))
 
     # Stations under the visitor's eyes ------------------------------------------------------------------------------
 

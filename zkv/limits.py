@@ -68,6 +68,7 @@ SPLIT_REQUESTS = 1_000  # a second: shards of range tables that are asked more m
 
 # Merging them.
 MERGE_BYTES = 16 * 1024 * 1024  # a shard of more is not merged into another, unless it is tuned
+HOT_MS = 20_000  # a shard that is asked too often for so long is split, unless it is tuned
 COLD_MS = 3_600_000  # neighbours that have been small and cold for so long are merged, unless it is tuned
 
 # Disk.

@@ -107,17 +107,18 @@ def test_what_is_where_and_why_is_said_in_words(zkv: Zkv) -> None:
 def test_how_the_cluster_changes_by_itself_can_be_changed(zkv: Zkv) -> None:
     mib = 1024 * 1024
     usual = {"balance": "on", "grace_s": 60.0, "moves_per_node": 2, "bytes_per_s": 64 * mib}
-    usual |= {"split_bytes": 64 * mib, "split_requests": 1_000, "merge_bytes": 16 * mib, "cold_s": 3_600.0}
+    usual |= {"split_bytes": 64 * mib, "split_requests": 1_000, "merge_bytes": 16 * mib}
+    usual |= {"hot_s": 20.0, "cold_s": 3_600.0}
     assert json.loads(zkv("tune", "--json")[1]) == usual
-    words = "--balance off --grace 5 --moves 3 --rate 2000000 --split off --merge off --hot off --cold 60 --json"
+    words = "--balance off --grace 5 --moves 3 --rate 2000000 --split off --merge off --hot off --hot-for 5 --cold 60 --json"
     code, told, _ = zkv("tune", *words.split())
     other = {"balance": "off", "grace_s": 5.0, "moves_per_node": 3, "bytes_per_s": 2_000_000}
     assert (code, json.loads(told)) == (
         0,
-        other | {"split_bytes": 0, "split_requests": 0, "merge_bytes": 0, "cold_s": 60},
+        other | {"split_bytes": 0, "split_requests": 0, "merge_bytes": 0, "hot_s": 5, "cold_s": 60},
     )
     words = f"--balance on --grace 60 --moves 2 --rate {64 * mib} --split {64 * mib} --merge {16 * mib}"
-    words += " --hot 1000 --cold 3600"
+    words += " --hot 1000 --hot-for 20 --cold 3600"
     assert zkv("tune", *words.split())[0] == 0
     assert json.loads(zkv("tune", "--json")[1]) == usual
     assert zkv("tune", "--merge", "much")[0] == 2

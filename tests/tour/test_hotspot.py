@@ -87,7 +87,7 @@ def test_what_is_asked_is_found_at_the_nodes_that_lead(zkv_cluster: Cluster) -> 
 
 
 def test_a_hot_spot_that_is_not_spread_in_time_is_told(zkv_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hotspot, "WITHIN_S", 5.0)  # nothing is split before it was hot for 20
+    monkeypatch.setattr(hotspot, "WITHIN_S", 2.0)  # nothing is split before it was hot for 4
     lines: list[str] = []
     with zkv_cluster.client() as client, zkv_cluster.client() as crowds:
         spot = HotSpot(client, lines.append)

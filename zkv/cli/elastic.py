@@ -239,6 +239,10 @@ def tune(
             help="Shards of range tables that are asked more a second, and much of what a node is, are split.",
         ),
     ] = None,
+    hot_for: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="For how long a shard is asked so much before it is split."),
+    ] = None,
     cold: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", min=0, help="Neighbours that are small and hardly asked for so long merge."),
@@ -263,8 +267,8 @@ def tune(
             client.ask(admin.tune_splits(split_bytes)).result()
         if merge_bytes is not None:
             client.ask(admin.tune_merges(merge_bytes)).result()
-        if split_requests is not None:
-            client.ask(admin.tune_hot(split_requests)).result()
+        if (split_requests, hot_for) != (None, None):
+            client.ask(admin.tune_hot(split_requests, hot_for)).result()
         if cold is not None:
             client.ask(admin.tune_cold(cold)).result()
         tuning, seen = client.shard_map().tuning, look(client)
@@ -276,6 +280,7 @@ def tune(
         "split_bytes": seen.bound("split_bytes"),  # None: no coordinator answers
         "split_requests": seen.bound("split_requests"),
         "merge_bytes": seen.bound("merge_bytes"),
+        "hot_s": None if (hot_ms := seen.bound("hot_ms")) is None else hot_ms / 1_000,
         "cold_s": None if (cold_ms := seen.bound("cold_ms")) is None else cold_ms / 1_000,
     }
     if as_json:

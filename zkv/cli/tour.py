@@ -18,7 +18,7 @@ def tour(
 ) -> None:
     """Walk through a cluster of real processes: rows, a node that joins, one that dies, one that leaves, a hot spot.
 
-    It starts a cluster of its own on this machine and stops it again, two to three minutes later; docs/tour.md explains
+    It starts a cluster of its own on this machine and stops it again, a minute or two later; docs/tour.md explains
     what is to be seen. Exit code 0 only if no request failed, no row was lost and the hot spot was spread.
     Example: zkv tour --out /tmp/tour
     """

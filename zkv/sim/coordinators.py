@@ -47,7 +47,6 @@ class SimCoordinator(Process):
         self._stopping_ms: int | None = None
         self.tuning = Tuning(balance=False)  # of a new cluster: joins as such move nothing, unless a run wants it
         self.is_hasty = False  # range tables are evened out far oftener than elsewhere
-        self.hot_ms: int | None = None  # for how long a shard must be hot, if not as long as elsewhere
         self._audience = audience
 
     def start(self) -> None:
@@ -70,8 +69,6 @@ class SimCoordinator(Process):
         self.core.logic.first_tuning = self.tuning
         if self.is_hasty:
             make_hasty(self.core.logic.upkeep.evening)
-        if self.hot_ms is not None:
-            self.core.logic.outgrown.hot_ms = self.hot_ms
         self.core.load(self.store.recovered, self.clock.now_ms())
         self._stopping_ms = None
         self.began()

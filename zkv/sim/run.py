@@ -82,7 +82,6 @@ class Run:
         self.trouble = Trouble(self.cluster, self.swarm, plan.skip, self._join, self._order, self._make_one_more)
 
     def _know_coordinator(self, coordinator: SimCoordinator) -> None:
-        coordinator.hot_ms = self._heat.ms if self._heat is not None else None
         self._processes[coordinator.name] = coordinator
         self.checkers.add_coordinator(coordinator)
         for client in self.clients:
@@ -225,7 +224,7 @@ class Run:
         if rng.random() < 0.8:  # its twelve shards only cost time
             orders.append(drop_table(DEFAULT_TABLE))
         if self._heat is not None:
-            orders.append(tune_hot(self._heat.requests))
+            orders.append(tune_hot(self._heat.requests, self._heat.ms / 1_000))
         for order in orders:
             first.order(order, 15_000, results.append)
         ready = self.world.run(self.world.now_us + _START_US, lambda: len(results) == len(orders) and self._led())

@@ -10,7 +10,6 @@ import msgspec
 
 import zkv
 from zkv.core.cluster.mapstate import ShardMap
-from zkv.core.cluster.outgrown import HOT_MS
 from zkv.core.routing import admin
 from zkv.core.shard.descriptor import ShardInfo, leader_of
 from zkv.errors import ZkvError
@@ -21,6 +20,7 @@ TABLE: Final = "orders"
 ROWS: Final = 10_000
 FAVOURITES: Final = ROWS // 100  # neighbours, so that they are all in one shard
 HOT_REQUESTS: Final = 100  # a second: above it a shard may be too hot, also on a slow machine
+HOT_S: Final = 4.0  # and for so long: a tour is short
 EVEN: Final = 1.25  # times the mean: no node is to be asked more often
 _BATCH = 500
 _VALUE_BYTES = 100
@@ -121,7 +121,7 @@ class HotSpot:
 
         `crowds`: the client that the crowd asks with.
         """
-        self._client.ask(admin.tune_hot(HOT_REQUESTS)).result()
+        self._client.ask(admin.tune_hot(HOT_REQUESTS, HOT_S)).result()
         favourites = list(self._rows)[ROWS // 2 :][:FAVOURITES]
         with Crowd(crowds, TABLE, self._rows, favourites) as crowd:
             first, last = self._watch(crowd)
@@ -148,7 +148,7 @@ class HotSpot:
         end = began + WITHIN_S
         first = last = self._look_at_rest(crowd, end)
         self._tell(f"{ROWS:,} rows in one shard, and {FAVOUR:.0%} of the reads are for {FAVOURITES} of them")
-        self._tell(f"{first.told()}; what is so hot for {HOT_MS // 1_000} s is split")
+        self._tell(f"{first.told()}; what is so hot for {HOT_S:.0f} s is split")
         while not self._is_even(last) and time.monotonic() < end:
             before, last = last, self._look_at_rest(crowd, end)
             if last.layout != before.layout:

@@ -11,9 +11,10 @@ from zkv import limits
 from zkv.core.cluster import messages as m
 from zkv.core.cluster import outgrown
 from zkv.core.cluster.cooling import COLD_REQUESTS, PARTS, requests_together_max
-from zkv.core.cluster.outgrown import HOT_MS, HOT_SHARE
+from zkv.core.cluster.outgrown import HOT_SHARE
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import NodeId
+from zkv.limits import HOT_MS
 
 SAYS_MS = 2_000
 KEYS = 1_000

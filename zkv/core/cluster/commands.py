@@ -34,16 +34,23 @@ class Bounds(NamedTuple):
 
     `split_bytes`, `split_requests` (a second): one that has more, or is asked more often, is split; 0: none is.
     `merge_bytes`: one that has more is not merged into another; 0: none is by itself. `cold_ms`: neighbours that have
-    been small and cold for so long are merged.
+    been small and cold for so long are merged. `hot_ms`: for how long a shard must be asked too often.
     """
 
     split_bytes: int = limits.SPLIT_BYTES
     split_requests: int = limits.SPLIT_REQUESTS
     merge_bytes: int = limits.MERGE_BYTES
     cold_ms: int = limits.COLD_MS
+    hot_ms: int = limits.HOT_MS
 
 
-_BOUNDS: Final = {b"cb": "split_bytes", b"cq": "split_requests", b"ce": "merge_bytes", b"cy": "cold_ms"}
+_BOUNDS: Final = {
+    b"cb": "split_bytes",
+    b"cq": "split_requests",
+    b"ce": "merge_bytes",
+    b"cy": "cold_ms",
+    b"cw": "hot_ms",
+}
 
 
 class Counters(Message, frozen=True, gc=False):
@@ -90,6 +97,7 @@ class MapCommand(Message, frozen=True, gc=False):
     merge_bytes: int | None = None
     split_requests: int | None = None
     cold_ms: int | None = None
+    hot_ms: int | None = None
 
     def bounds(self) -> dict[str, int]:
         """Those that change, by name."""

@@ -274,12 +274,13 @@ class ShardSizes(Message, tag=58, frozen=True, gc=False):
 class TuneSplits(Message, tag=59, frozen=True, gc=False):
     """Client to coordinator: shards of range tables above so many bytes are split; 0: none by itself.
 
-    `requests`: those that are asked more often a second, likewise. -1, of either: as it is.
+    `requests`: those that are asked more often a second, for `hot_ms`, likewise. -1, of any: as it is.
     """
 
     id: int
     bytes: Annotated[int, Meta(ge=-1)]  # or SPLIT_BYTES_MIN and more
     requests: Annotated[int, Meta(ge=-1)] = -1
+    hot_ms: Annotated[int, Meta(ge=-1)] = -1
 
 
 class Heard(Message, tag=64, frozen=True, gc=False):

@@ -1,10 +1,10 @@
 """Which shards of range tables have outgrown their bounds, in bytes or in requests, and where they are to part (pure).
 
 A shard is too hot when it alone is asked more than HOT_SHARE of what a node is asked on average, and more than the
-bound, at each word of its leader for HOT_MS. So a spike splits nothing, what is evenly hot is split until each node can
-have its share of the leads, and then no more. Where the keys that are asked for lie under one that has most of the
-requests, no key halves them, and nothing is done; nor where one node has it all anyway, or leads do not follow the
-requests (the balance is off).
+bound, at each word of its leader for `Bounds.hot_ms`. So a spike splits nothing, what is evenly hot is split until
+each node can have its share of the leads, and then no more. Where the keys that are asked for lie under one that has
+most of the requests, no key halves them, and nothing is done; nor where one node has it all anyway, or leads do not
+follow the requests (the balance is off).
 
 All of it is what leaders say. What was said of a range that has changed since counts for nothing, so no shard is split
 twice for one figure, and each half is judged by figures of its own.
@@ -25,16 +25,14 @@ from zkv.ids import ShardId
 
 AT_ONCE_MAX: Final = 4  # splits of shards that are too large or too hot, in the whole cluster
 HOT_SHARE: Final = 0.5  # of the requests of a node on average: two shards at least make a node's share
-HOT_MS: Final = 20_000
 HOT_SHARDS_MAX: Final = limits.SHARDS_PER_TABLE_MAX // 2  # of a table; the others are for what is too large
 
 
 class Outgrown:
-    """`held`: what leaders last said. `hot_ms`: how long a shard must be hot."""
+    """`held`: what leaders last said."""
 
     def __init__(self) -> None:
         self.held: dict[ShardId, ShardSize] = {}
-        self.hot_ms = HOT_MS
         self._hot: dict[ShardId, tuple[int, int, int]] = {}  # range version; the first and the last word of it, ms
         self._asked: dict[ShardId, int] = {}  # requests a second as last known: a whole stands for its halves
 
@@ -58,7 +56,7 @@ class Outgrown:
                 self._hot[shard] = (size.range_version, first_ms, now_ms)
         self._hot = {shard: told for shard, told in self._hot.items() if shard in self.held}
         large = bounds.split_bytes and any(size.bytes > bounds.split_bytes for size in said.values())
-        return bool(large) or any(self._is_hot(size) for size in said.values())
+        return bool(large) or any(self._is_hot(size, bounds.hot_ms) for size in said.values())
 
     def draft(self, draft: Draft) -> None:
         """Plan splits: first of what is too large, the largest first, then of what is too hot; a few at a time."""
@@ -72,7 +70,8 @@ class Outgrown:
             why = "it has {0.bytes} bytes, above " + str(bounds.split_bytes)
             wanted += [(size, size.middle, why.format(size), limits.SHARDS_PER_TABLE_MAX) for size in large]
         if bounds.split_requests and draft.tuning.balance:
-            hot = sorted(filter(self._is_hot, free), key=lambda own: -own.requests)
+            hot = [size for size in free if self._is_hot(size, bounds.hot_ms)]
+            hot.sort(key=lambda own: -own.requests)
             why = "it is asked {0.requests} times a second, too much of what a node has"
             wanted += [(size, size.halves, why.format(size), HOT_SHARDS_MAX) for size in hot]
         room = AT_ONCE_MAX - len(plans)
@@ -97,10 +96,10 @@ class Outgrown:
         held = self.held.get(size.shard)
         return held is not None and held.range_version > size.range_version
 
-    def _is_hot(self, size: ShardSize) -> bool:
+    def _is_hot(self, size: ShardSize, hot_ms: int) -> bool:
         """Whether its leader has said so for long enough. Its silence says nothing."""
         version, first_ms, last_ms = self._hot.get(size.shard, (-1, 0, 0))
-        return version == size.range_version and last_ms - first_ms >= self.hot_ms and bool(size.halves)
+        return version == size.range_version and last_ms - first_ms >= hot_ms and bool(size.halves)
 
     def _above(self, state: CoordinatorState) -> float:
         """What is asked more often is too hot; 0: nothing is, whatever it is asked."""

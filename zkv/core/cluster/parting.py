@@ -143,7 +143,8 @@ class SplitRequests(PendingRequests[_Waiting]):
 def _tuned(bounds: Bounds, request: TuneSplits) -> Bounds:
     size = bounds.split_bytes if request.bytes < 0 else request.bytes
     asked = bounds.split_requests if request.requests < 0 else request.requests
-    return bounds._replace(split_bytes=size, split_requests=asked)
+    hot_ms = bounds.hot_ms if request.hot_ms < 0 else request.hot_ms
+    return bounds._replace(split_bytes=size, split_requests=asked, hot_ms=hot_ms)
 
 
 def _wrong_bytes(size: int) -> str:

@@ -17,6 +17,7 @@ Figures = dict[str, object]
 
 _NAME: msgspec.msgpack.Decoder[str] = msgspec.msgpack.Decoder(Name)
 _COLD_S_MAX: Final = 30 * 24 * 3_600
+_HOT_S_MAX: Final = 3_600
 _ACTIONS: Final = ("drain", "undrain", "remove", "replace", "set")
 _PARTITIONERS: Final = {"hash": Partitioner.HASH, "range": Partitioner.RANGE}
 
@@ -91,11 +92,16 @@ def tune_cold(after_s: float) -> AdminRequest[None]:
     return AdminRequest(m.TuneMerges(0, -1, round(after_s * 1_000)))
 
 
-def tune_hot(requests: int) -> AdminRequest[None]:
-    """Shards of range tables that are asked more often a second may be split from now on; 0: none is."""
-    if type(requests) is not int or requests < 0:
+def tune_hot(requests: int | None = None, after_s: float | None = None) -> AdminRequest[None]:
+    """Shards of range tables that are asked more often a second (0: none), for so long, may be split from now on.
+
+    None: as it is."""
+    if requests is not None and (type(requests) is not int or requests < 0):
         raise InvalidRequest(f"hot shards are split above a number of requests a second, or not (0), not {requests!r}")
-    return AdminRequest(m.TuneSplits(0, -1, requests))
+    if after_s is not None and not 0 <= after_s <= _HOT_S_MAX:
+        raise InvalidRequest(f"hot shards are split after 0 to {_HOT_S_MAX} seconds, not {after_s!r}")
+    hot_ms = -1 if after_s is None else round(after_s * 1_000)
+    return AdminRequest(m.TuneSplits(0, -1, -1 if requests is None else requests, hot_ms))
 
 
 def tune_splits(size: int) -> AdminRequest[None]:

@@ -98,7 +98,7 @@ def test_a_hot_spot_that_is_not_spread_in_time_is_told(zkv_cluster: Cluster, mon
     assert not spot.spread.even
     assert not spot.spread.fine
     assert spot.spread.busiest_after == 3.0
-    assert lines[-2].startswith("NOT spread within 5 s: a node is asked 3.00 times the mean")
+    assert lines[-2].startswith("NOT spread within 2 s: a node is asked 3.00 times the mean")
 
 
 def _look(client: zkv.Client, asked: list[bytes]) -> Look:

@@ -110,8 +110,8 @@ def test_how_the_cluster_changes_by_itself_can_be_changed(zkv: Zkv) -> None:
     usual |= {"split_bytes": 64 * mib, "split_requests": 1_000, "merge_bytes": 16 * mib}
     usual |= {"hot_s": 20.0, "cold_s": 3_600.0}
     assert json.loads(zkv("tune", "--json")[1]) == usual
-    words = "--balance off --grace 5 --moves 3 --rate 2000000 --split off --merge off --hot off --hot-for 5 --cold 60 --json"
-    code, told, _ = zkv("tune", *words.split())
+    words = "--balance off --grace 5 --moves 3 --rate 2000000 --split off --merge off --hot off --hot-for 5 --cold 60"
+    code, told, _ = zkv("tune", *words.split(), "--json")
     other = {"balance": "off", "grace_s": 5.0, "moves_per_node": 3, "bytes_per_s": 2_000_000}
     assert (code, json.loads(told)) == (
         0,

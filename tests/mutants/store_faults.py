@@ -5,7 +5,7 @@ from tests.mutants.mutant import Edit, Mutant
 _SCENARIOS = "tests/scenarios/test_scenarios.py"
 _MACHINE = "zkv/core/shard/machine.py"
 _SESSIONS = "zkv/core/shard/sessions.py"
-_SNAPSHOT = "zkv/core/shard/snapshot.py"
+_SNAPSHOT = "zkv/core/shard/snapshot_rows.py"
 _HOST = "zkv/core/node/host.py"
 _RESIDENTS = "zkv/core/node/residents.py"
 _NODE = "zkv/core/node/node.py"

@@ -8,13 +8,15 @@ import pytest
 
 from zkv import limits
 from zkv.core.raft.messages import Member, Membership
-from zkv.core.shard import snapshot
+from zkv.core.shard import outgoing
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.incoming import Incoming
 from zkv.core.shard.merge import Absorbing, Merge, MergeState
+from zkv.core.shard.outgoing import Outgoing, StreamState
 from zkv.core.shard.pace import Pace
 from zkv.core.shard.rows import Changes, numbered_range, row_key, session_key
-from zkv.core.shard.snapshot import Incoming, Outgoing, PinnedRows, SnapshotRow, StreamState
 from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotCredit, SnapshotInstalled, SnapshotOffer
+from zkv.core.shard.snapshot_rows import PinnedRows, SnapshotRow
 from zkv.ids import NodeId, ReplicaId, ShardId, TableId
 
 SPACE = 77
@@ -114,7 +116,7 @@ def test_loss_duplication_and_reordering_are_harmless(seed: int) -> None:
     source, _, written, now = transfer(rows, seed, loss=0.3)
     assert written == expected(rows)
     assert source.installed
-    assert now < 10 * snapshot.GIVE_UP_MS
+    assert now < 10 * outgoing.GIVE_UP_MS
 
 
 def test_the_sender_cuts_no_more_chunks_than_it_has_credit_for() -> None:
@@ -147,7 +149,7 @@ def test_what_was_not_credited_is_sent_again_after_a_second_and_given_up_after_t
     assert source.tick(2_001) == []
     assert source.receive(credit(1, 2)) == []
     assert source.tick(3_001) == [first[1]]
-    assert source.tick(2_001 + snapshot.GIVE_UP_MS) == []
+    assert source.tick(2_001 + outgoing.GIVE_UP_MS) == []
     assert (source.state, rows.closed) == (StreamState.FAILED, True)
     assert source.receive(credit(2, 4)) == []
 
@@ -241,8 +243,8 @@ def test_the_member_repeats_its_credit_each_second_and_expires_after_thirty() ->
     assert target.tick(999) is None
     assert target.tick(1_000) == credit(0, limits.SNAPSHOT_CREDIT_CHUNKS)
     assert target.tick(1_999) is None
-    assert not target.expired(snapshot.GIVE_UP_MS - 1)
-    assert target.expired(snapshot.GIVE_UP_MS)
+    assert not target.expired(outgoing.GIVE_UP_MS - 1)
+    assert target.expired(outgoing.GIVE_UP_MS)
 
 
 @pytest.mark.parametrize(

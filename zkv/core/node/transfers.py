@@ -8,9 +8,10 @@ from zkv.core.node.residents import M
 from zkv.core.raft.messages import Member
 from zkv.core.raft.ready import EntryId
 from zkv.core.raft.replica import Role
+from zkv.core.shard.incoming import Incoming
 from zkv.core.shard.merge import MergeState
+from zkv.core.shard.outgoing import Outgoing, StreamState
 from zkv.core.shard.pace import Pace
-from zkv.core.shard.snapshot import Incoming, Outgoing, PinnedRows, StreamState
 from zkv.core.shard.snapshot_messages import (
     MergedOffer,
     SnapshotChunk,
@@ -19,6 +20,7 @@ from zkv.core.shard.snapshot_messages import (
     SnapshotMessage,
     SnapshotOffer,
 )
+from zkv.core.shard.snapshot_rows import PinnedRows
 from zkv.ids import NodeId, ReplicaId, ShardId
 
 _LEARNING_MS: Final = 60_000  # after its snapshot, a learner's part of the log is kept for as long

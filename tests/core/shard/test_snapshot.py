@@ -18,8 +18,10 @@ from zkv.core.shard.rows import Changes, numbered_range, row_key, session_key
 from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotCredit, SnapshotInstalled, SnapshotOffer
 from zkv.core.shard.snapshot_rows import PinnedRows, SnapshotRow
 from zkv.ids import NodeId, ReplicaId, ShardId, TableId
+from zkv.storage.memory import MemoryEngine
 
 SPACE = 77
+NOTHING = MemoryEngine()  # the space that the member fills is empty
 INFO = ShardInfo(
     ShardId(5), TableId(1), b"", b"", 1, Membership(1, (Member(ReplicaId(10), NodeId("a"), 1),)), ReplicaId(10), 3
 )
@@ -83,7 +85,7 @@ def transfer(rows: list[SnapshotRow], seed: int, *, loss: float) -> tuple[Outgoi
             if target.complete:
                 to_source.append(target.installed())
             elif isinstance(message, SnapshotChunk):
-                changes = target.receive(message)
+                changes = target.receive(message, NOTHING)
                 if changes is not None:
                     written.update(changes)
                     to_source.append(target.credit())
@@ -192,9 +194,9 @@ def test_a_chunk_that_is_not_what_was_sent_ends_the_stream(change: dict[str, obj
     source = Outgoing(offer=offer(), rows=Source([(b"r", b"key000000", b"0")]), now_ms=0)
     [chunk] = source.receive(credit(0, 8))
     target = Incoming(offer=offer(), space=SPACE, now_ms=0)
-    assert target.receive(msgspec.structs.replace(chunk, **change)) is None
+    assert target.receive(msgspec.structs.replace(chunk, **change), NOTHING) is None
     assert target.damaged
-    assert target.receive(chunk) is None
+    assert target.receive(chunk, NOTHING) is None
     assert target.refusal() == SnapshotInstalled(ReplicaId(11), ReplicaId(10), 1, False, 100)
 
 
@@ -202,7 +204,7 @@ def test_a_chunk_of_an_unknown_kind_of_row_is_never_written() -> None:
     source = Outgoing(offer=offer(), rows=Source([(b"d", b"key", b"0")]), now_ms=0)
     [chunk] = source.receive(credit(0, 8))
     target = Incoming(offer=offer(), space=SPACE, now_ms=0)
-    assert target.receive(chunk) is None
+    assert target.receive(chunk, NOTHING) is None
     assert target.damaged
 
 
@@ -216,7 +218,7 @@ def test_what_an_unsettled_merge_has_brought_comes_last_and_fills_a_space_of_its
     target = Incoming(offer=offer(), space=SPACE, now_ms=0, merging=merging, brought=SPACE + 1)
     [chunk] = source.receive(credit(0, 8))
     assert [kind for kind, _, _ in chunk.rows] == [b"r", b"s", b"R", b"S"]
-    assert target.receive(chunk) == {
+    assert target.receive(chunk, NOTHING) == {
         row_key(SPACE, b"a"): b"1",
         session_key(SPACE, client): b"2",
         row_key(SPACE + 1, b"n"): b"3",
@@ -224,7 +226,7 @@ def test_what_an_unsettled_merge_has_brought_comes_last_and_fills_a_space_of_its
     }
     assert target.merging == MergeState(absorbing=Absorbing(MERGE, space=SPACE + 1, reached=(b"s", client)))
     unaware = Incoming(offer=offer(), space=SPACE, now_ms=0)
-    assert unaware.receive(chunk) is None
+    assert unaware.receive(chunk, NOTHING) is None
     assert unaware.damaged, "a merge that the offer says nothing of has brought nothing"
 
 
@@ -232,8 +234,8 @@ def test_the_checksum_is_chained_so_that_a_whole_chunk_cannot_be_exchanged() -> 
     source = Outgoing(offer=offer(), rows=Source(some_rows(12)), now_ms=0)
     other = Outgoing(offer=offer(), rows=Source([(b"r", b"x", b"y" * 300_000), *some_rows(12)]), now_ms=0)
     target = Incoming(offer=offer(), space=SPACE, now_ms=0)
-    assert target.receive(source.receive(credit(0, 8))[0]) is not None
-    assert target.receive(other.receive(credit(0, 8))[1]) is None
+    assert target.receive(source.receive(credit(0, 8))[0], NOTHING) is not None
+    assert target.receive(other.receive(credit(0, 8))[1], NOTHING) is None
     assert target.damaged
 
 
@@ -307,7 +309,7 @@ def test_a_pace_spreads_the_chunks_over_time_and_nothing_is_lost() -> None:
     while not target.complete:
         for chunk in waiting:
             sent += len(chunk.rows)
-            assert target.receive(chunk) is not None
+            assert target.receive(chunk, NOTHING) is not None
         if target.complete:
             break
         now_ms += 20

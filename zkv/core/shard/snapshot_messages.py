@@ -72,4 +72,40 @@ class SnapshotInstalled(Message, tag=73, frozen=True, gc=False):
     index: int
 
 
-SnapshotMessage = SnapshotOffer | MergedOffer | SnapshotChunk | SnapshotCredit | SnapshotInstalled
+class DraftCredit(Message, tag=88, frozen=True, gc=False):
+    """A SnapshotCredit of a member that has rows of an earlier stream, up to the key `reached`. Protocol version 2.
+
+    The first of a stream makes the leader begin with digests of what it has up to there. `number`: of a digest; -1:
+    none. `wanted`: the pieces of that one, by place, that are not as the leader has them: send their rows.
+    """
+
+    sender: ReplicaId
+    target: ReplicaId
+    stream: int
+    next: int
+    limit: int
+    reached: bytes
+    number: int
+    wanted: tuple[int, ...]
+
+
+class SnapshotDigest(Message, tag=89, frozen=True, gc=False):
+    """Leader to member, in place of a SnapshotChunk: what I have of keys that you have reached. Protocol version 2.
+
+    Each piece: its last key, what its rows count for, their digest. The first begins at the key `start`, each other
+    behind the one before it: keys of which nothing is said are in none. What is wanted of it comes as a chunk of the
+    same number, its checksum of these rows alone. `checksum`: the stream's, with the pieces chained in.
+    """
+
+    sender: ReplicaId
+    target: ReplicaId
+    stream: int
+    number: int
+    start: bytes
+    pieces: tuple[tuple[bytes, int, bytes], ...]
+    checksum: int
+
+
+SnapshotMessage = (
+    SnapshotOffer | MergedOffer | SnapshotChunk | SnapshotCredit | SnapshotInstalled | DraftCredit | SnapshotDigest
+)

@@ -24,6 +24,7 @@ ELASTIC = (
     "reweigh",
     "cancel",
     "kill a mover",
+    "kill amid a snapshot",
     "split shard",
     "merge shards",
 )
@@ -33,6 +34,7 @@ _AIMED = 0.4  # of the seeds use nothing else: much moves only where little else
 _SHARE = 0.6  # of the seeds use each kind
 _OFTEN = {
     "kill a mover": 0.3,
+    "kill amid a snapshot": 0.5,
     "grow": 1.0,
     "drain": 2.0,
     "split shard": 1.0,
@@ -105,6 +107,7 @@ class Elastic:
             "reweigh": self._reweigh,
             "cancel": self._cancel,
             "kill a mover": self._kill_a_mover,
+            "kill amid a snapshot": self._kill_amid_a_snapshot,
             "split shard": self._split_shard,
             "merge shards": self._merge_shards,
         }
@@ -205,6 +208,23 @@ class Elastic:
         back_ms = self._rng.choice([20, 300, 1_500])
         self._later(back_ms * MS, lambda: self._back(victim))
         return f"{victim.name} for {back_ms} ms (shard {plan.shard} moves to {plan.target.node})"
+
+    def _kill_amid_a_snapshot(self) -> str:
+        """Who sends a stream of which something has come, or receives it; it is back soon."""
+        streams = [
+            (node, row)
+            for node in self._cluster.alive()
+            for row in node.node.transfers.progress()
+            if row["bytes"] and row["remaining"]
+        ]
+        if not streams:
+            return ""
+        victim, row = self._rng.choice(streams)
+        self._cluster.kill(victim, power=self._rng.random() < 0.5)
+        back_ms = self._rng.choice([20, 300, 1_500])
+        self._later(back_ms * MS, lambda: self._back(victim))
+        part = "sends" if row["sent"] else "receives"
+        return f"{victim.name} for {back_ms} ms ({part} {row['bytes']} of {row['of']} bytes of shard {row['shard']})"
 
     def _split_shard(self) -> str:
         """At a key among those that are used; and, half the time, somebody who has a part in it dies."""

@@ -69,7 +69,7 @@ class Run:
         self.checkers = Checkers(self.world, lambda: self.cluster.coordinator.core.state)
         for coordinator in self.cluster.coordinators:
             if plan.elastic:
-                coordinator.tuning = tuning_of(self.world.rng("tuning"))
+                coordinator.tuning = tuning_of(self.world.rng("tuning"), swarm.kinds)
                 coordinator.is_hasty = is_hasty(self.world.rng("evening"), plan.without)
             self._know_coordinator(coordinator)
         self.cluster.recruited = self._know_coordinator

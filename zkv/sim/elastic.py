@@ -61,10 +61,6 @@ def with_elastic(rng: Callable[[str], Random], swarm: Swarm, without: tuple[str,
     kinds = tuple(kind for kind in ELASTIC if kind == "grow" or rng(f"swarm {kind}").random() < _SHARE)
     every_us = {kind: int(_OFTEN.get(kind, _USUALLY) * SECOND) for kind in ELASTIC}
     kinds = tuple(kind for kind in kinds if kind not in without)
-    limits = dict(swarm.limits)
-    if _AMID in kinds:  # shards are small here, and a stream of one chunk is over before anybody dies
-        chance = rng("chunks")
-        limits |= {name: chance.choice(values) for name, values in _CHUNKS.items()}
     others = swarm.kinds
     if rng("aim at moves").random() < _AIMED:
         others = tuple(kind for kind in others if kind in WEATHER)
@@ -74,9 +70,14 @@ def with_elastic(rng: Callable[[str], Random], swarm: Swarm, without: tuple[str,
         swarm.disk,
         swarm.drift,
         swarm.timing,
-        limits,
+        swarm.limits,
         swarm.every_us | every_us,
     )
+
+
+def chunks_of(rng: Random, kinds: Collection[str]) -> dict[str, int]:
+    """Limits for snapshots that are to be struck: shards are small here, and one chunk is over before anybody dies."""
+    return {name: rng.choice(values) for name, values in _CHUNKS.items()} if _AMID in kinds else {}
 
 
 def tuning_of(rng: Random, kinds: Collection[str]) -> Tuning:

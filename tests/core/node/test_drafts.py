@@ -184,6 +184,8 @@ def test_a_sender_that_knows_nothing_of_drafts_is_told_of_none(broken: Broken, m
 
 def test_a_draft_goes_with_its_replica(broken: Broken) -> None:
     draft = broken.member.node.host.drafts.space_of(broken.replica)
+    for other in broken.others(broken.receiver):
+        broken.cut(broken.receiver, other)
     broken.member.node.from_coordinator(m.DropShard(1, SHARD, broken.replica))
     broken.pass_ms(200)
     assert broken.record() is None

@@ -14,10 +14,9 @@ from typing import Final, NamedTuple
 
 from zkv import limits
 from zkv.core.shard.rows import SPACE_BYTES, Changes, Rows, numbered_range, row_key
-from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotDigest
+from zkv.core.shard.snapshot_messages import Piece, SnapshotChunk, SnapshotDigest
 from zkv.core.shard.snapshot_rows import DATA, SnapshotRow, chained, row_size
 
-Piece = tuple[bytes, int, bytes]  # its last key, what its rows count for, their digest
 Range = tuple[bytes, bytes]  # [start, end) of engine keys
 
 _DIGEST_BYTES: Final = 16

@@ -30,6 +30,9 @@ ENTRY_BYTES_MAX = 5 * 1024 * 1024
 TAIL_BYTES_PER_NODE_MAX = 32 * 1024 * 1024  # applied entries kept for followers; beyond: a snapshot
 SNAPSHOT_CHUNK_BYTES = 256 * 1024
 SNAPSHOT_CREDIT_CHUNKS = 8
+SNAPSHOT_PIECES = 16  # of a chunk that the member may have already: each is compared for itself
+DRAFT_CREDIT_CHUNKS = 4  # that are being compared at a time
+DRAFT_KEPT_MS = 600_000  # what a broken stream has left, and no other goes on with
 SNAPSHOT_RATE_BYTES_MIN = 1024 * 1024  # a second; slower, and a stream would pass for dead between two chunks
 SPLIT_KEPT_BYTES_MAX = 8 * 1024 * 1024  # of a log that a checkpoint keeps for voters that lack a split
 LEARNING_TAIL_BYTES_MAX = 96 * 1024 * 1024  # of a node's tails, while a learner is brought a snapshot and catches up
@@ -81,5 +84,6 @@ assert HEARTBEAT_MS * 3 < LEASE_MS, "one lost heartbeat must not cost the lease"
 assert BATCH_BYTES_MAX + VALUE_BYTES_MAX <= ENTRY_BYTES_MAX < FRAME_BYTES_MAX
 assert KEY_BYTES_MAX + VALUE_BYTES_MAX < BATCH_BYTES_MAX
 assert FRAME_BYTES_MAX <= UNREAD_BYTES_PER_CLIENT_MAX, "the largest answer must fit"
+assert 0 < DRAFT_CREDIT_CHUNKS <= SNAPSHOT_CREDIT_CHUNKS
 assert REGISTER_MS * 4 < NODE_DOWN_MS
 assert BATCH_OPERATIONS_MAX <= WINDOW_SEQUENCES

@@ -15,7 +15,7 @@ from zkv.core.raft.messages import LogBatch, Membership
 from zkv.core.routing.scan import Scan
 from zkv.core.shard import records
 from zkv.core.shard.commands import WriteGroup
-from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotOffer
+from zkv.core.shard.snapshot_messages import DraftCredit, SnapshotChunk, SnapshotDigest, SnapshotOffer
 from zkv.errors import BadFrame, InvalidRequest
 from zkv.ids import NodeId
 from zkv.storage import recovery, segments
@@ -55,7 +55,7 @@ def _twice(decode: Take) -> Take:
 
 
 def _snapshot_frame(wild: Wild) -> bytes:
-    stream = tuple([wild.value(SnapshotOffer | SnapshotChunk) for _ in range(2)])
+    stream = tuple([wild.value(SnapshotOffer | SnapshotChunk | DraftCredit | SnapshotDigest) for _ in range(2)])
     return codec.encode(Peers(1, NodeId("n1"), 1, stream))  # type: ignore[arg-type]  # wild values
 
 
@@ -129,6 +129,7 @@ TARGETS = (
     _payload("log entries: map commands", MapCommand, decode_command, BadFrame),
     _payload("engine rows: applied", records.Applied, records.decode_applied, ValueError),
     _payload("engine rows: descriptors", records.Descriptor, records.decode_descriptor, ValueError),
+    _payload("engine rows: drafts", records.Draft, records.decode_draft, ValueError),
     _payload("engine rows: sessions", records.SessionRecord, records.decode_session, ValueError),
     *(_rows(form) for form in Format),
     Target("scan cursors", lambda wild: b"fK2FiYw==", _cursor, (InvalidRequest,)),

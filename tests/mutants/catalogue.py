@@ -2,6 +2,7 @@
 
 from tests.mutants import (
     disk_faults,
+    draft_faults,
     even_faults,
     group_faults,
     log_faults,
@@ -24,6 +25,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *disk_faults.DISK,
     *store_faults.MEMBERS,
     *store_faults.SNAPSHOTS,
+    *draft_faults.DRAFTS,
     *map_faults.MAP,
     *move_faults.MOVES,
     *split_faults.SPLITS,

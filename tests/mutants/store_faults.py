@@ -5,7 +5,7 @@ from tests.mutants.mutant import Edit, Mutant
 _SCENARIOS = "tests/scenarios/test_scenarios.py"
 _MACHINE = "zkv/core/shard/machine.py"
 _SESSIONS = "zkv/core/shard/sessions.py"
-_SNAPSHOT = "zkv/core/shard/snapshot.py"
+_SNAPSHOT = "zkv/core/shard/snapshot_rows.py"
 _HOST = "zkv/core/node/host.py"
 _RESIDENTS = "zkv/core/node/residents.py"
 _NODE = "zkv/core/node/node.py"
@@ -225,15 +225,16 @@ SNAPSHOTS = (
         (
             Edit(
                 _TRANSFERS,
-                "            space=self._host.new_space(),\n            now_ms",
-                "            space=hosted.machine.pieces.space if hosted.machine else self._host.new_space(),\n"
-                "            now_ms",
+                "        space = self._host.new_space()\n",
+                "        there = self._host.replica(offer.target)\n"
+                "        live = there.machine if there is not None else None\n"
+                "        space = live.pieces.space if live is not None else self._host.new_space()\n",
             ),
             Edit(
                 _RESIDENTS,
                 "        if hosted.machine is not None:\n            self._drop_state(hosted.machine)\n"
-                "        self._unfinished.pop(replica.id, None)\n",
-                "        self._unfinished.pop(replica.id, None)\n",
+                "        self.drafts.end(replica.id, changes)\n",
+                "        self.drafts.end(replica.id, changes)\n",
             ),
         ),
         seeds=80,

@@ -36,9 +36,11 @@ from zkv.core.shard.merge_messages import Fate, FateAsk, MergeAsk, MergeRows, Me
 from zkv.core.shard.records import decode_batch
 from zkv.core.shard.rows import unpack_row
 from zkv.core.shard.snapshot_messages import (
+    DraftCredit,
     MergedOffer,
     SnapshotChunk,
     SnapshotCredit,
+    SnapshotDigest,
     SnapshotInstalled,
     SnapshotOffer,
 )
@@ -104,12 +106,31 @@ def _message(message: Message) -> str:
         case SnapshotChunk():
             kinds = " ".join(_row(*row) for row in message.rows)
             return f"chunk {message.number}{' (last)' if message.last else ''}: {kinds or 'no rows'}"
+        case SnapshotDigest():
+            return f"digest {message.number} from {_key(message.start)} to {_keys(message)}"
+        case DraftCredit():
+            wanted = f", wants {_places(message.wanted)} of digest {message.number}" if message.wanted else ""
+            more = f"{message.next} chunks, takes up to {message.limit}"
+            return f"has {more}, and a draft up to {_key(message.reached)}{wanted}"
         case SnapshotCredit():
             return f"has {message.next} chunks, takes up to {message.limit}"
         case SnapshotInstalled():
             return f"snapshot {message.index} {'installed' if message.installed else 'not wanted'}"
         case _:
             return ""
+
+
+def _key(key: bytes) -> str:
+    """Of a row, or the first one that can follow it."""
+    return f"behind {key[:-1].decode()}" if key.endswith(b"\0") else key.decode() or "the start"
+
+
+def _keys(digest: SnapshotDigest) -> str:
+    return ", ".join(f"{end.decode()} ({size} bytes)" for end, size, _ in digest.pieces)
+
+
+def _places(pieces: tuple[int, ...]) -> str:
+    return f"piece{'s' if len(pieces) > 1 else ''} {', '.join(map(str, pieces))}"
 
 
 def _row(kind: bytes, key: bytes, value: bytes) -> str:

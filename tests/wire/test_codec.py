@@ -32,7 +32,7 @@ from zkv.core.shard.commands import (
     Written,
 )
 from zkv.core.shard.rows import pack_row
-from zkv.core.shard.snapshot_messages import SnapshotChunk
+from zkv.core.shard.snapshot_messages import DraftCredit, SnapshotChunk, SnapshotDigest
 from zkv.errors import BadFrame
 from zkv.ids import NodeId, ReplicaId, ShardId
 from zkv.wire import codec
@@ -80,6 +80,22 @@ FRAMES: list[tuple[Decode, Message, str]] = [
         + "99160102030405"
         + "04c3c2"
         + "010992030402",
+    ),
+    (
+        codec.decode_to_node,
+        Peers(
+            7,
+            NodeId("n1"),
+            11,
+            (
+                DraftCredit(ReplicaId(2), ReplicaId(3), 4, 0, 8, b"k", 1, (0, 5)),
+                SnapshotDigest(ReplicaId(3), ReplicaId(2), 4, 1, b"", ((b"k", 300, b"digest"),), 9),
+            ),
+        ),
+        "990307a26e310b92"
+        + "99580203040008c4016b01920005"
+        + "985903020401c4009193c4016bcd012cc40664696765737409"
+        + "000092000001",
     ),
     (
         codec.decode_to_client,
@@ -172,6 +188,8 @@ SEEDS = [bytes.fromhex(golden) for _, _, golden in FRAMES] + [
             (
                 Forward(b"x", 1, (WRITE,)),
                 SnapshotChunk(ReplicaId(1), ReplicaId(2), 3, 0, ((b"r", b"k", b"v"),), 5, True),
+                DraftCredit(ReplicaId(2), ReplicaId(1), 3, 0, 8, b"k", 1, (0, 5)),
+                SnapshotDigest(ReplicaId(1), ReplicaId(2), 3, 0, b"", ((b"k", 17, b"digest"),), 5),
             ),
         ),
         m.Register(NodeId("n"), 5, 0, "127.0.0.1:1", "", 1.0, 1, ()),

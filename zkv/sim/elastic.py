@@ -8,14 +8,18 @@ from collections.abc import Callable, Collection
 from random import Random
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from zkv.core.cluster.shardmap import NodeDuty, Tuning
 from zkv.core.cluster.upkeep import may_cancel
 from zkv.core.routing.admin import AdminRequest, cancel_operator, change_node, change_tuning, merge_shards, split_table
+from zkv.core.shard.draft import reach
 from zkv.sim.cluster import Cluster
 from zkv.sim.processes import Process, SimNode
 from zkv.sim.swarm import WEATHER, Swarm
 from zkv.sim.world import MS, SECOND
 
+_AMID = "kill amid a snapshot"
 ELASTIC = (
     "grow",
     "drain",
@@ -25,6 +29,7 @@ ELASTIC = (
     "reweigh",
     "cancel",
     "kill a mover",
+    _AMID,
     "split shard",
     "merge shards",
 )
@@ -34,6 +39,7 @@ _AIMED = 0.4  # of the seeds use nothing else: much moves only where little else
 _SHARE = 0.6  # of the seeds use each kind
 _OFTEN = {
     "kill a mover": 0.3,
+    _AMID: 0.5,
     "grow": 1.0,
     "drain": 2.0,
     "split shard": 1.0,
@@ -45,6 +51,9 @@ _HOT = 0.8  # of the seeds split shards for load
 _SPLIT_TABLE = "ordered"
 _SPLIT_KEYS = (b"c1", b"c2", b"e", b"eclient2", b"eclient4", b"r", b"r1", b"r2", b"r4", b"z")
 _SHARDS_MAX = 8
+_SLOW_BYTES_PER_S = 1_500
+_AMBUSH_MS = 2_000  # so long a strike waits for a snapshot
+_CHUNKS = {"SNAPSHOT_CHUNK_BYTES": (30, 60, 200), "SNAPSHOT_CREDIT_CHUNKS": (1, 2, 8), "DRAFT_CREDIT_CHUNKS": (1, 4)}
 
 Order = Callable[[AdminRequest[None]], None]
 
@@ -68,14 +77,20 @@ def with_elastic(rng: Callable[[str], Random], swarm: Swarm, without: tuple[str,
     )
 
 
-def tuning_of(rng: Random) -> Tuning:
-    """How the cluster of a seed changes by itself."""
-    return Tuning(
+def chunks_of(rng: Random, kinds: Collection[str]) -> dict[str, int]:
+    """Limits for snapshots that are to be struck: shards are small here, and one chunk is over before anybody dies."""
+    return {name: rng.choice(values) for name, values in _CHUNKS.items()} if _AMID in kinds else {}
+
+
+def tuning_of(rng: Random, kinds: Collection[str]) -> Tuning:
+    """How the cluster of a seed changes by itself. Where snapshots are to be struck, they take their time."""
+    tuning = Tuning(
         balance=rng.random() < 0.9,
         grace_ms=rng.choice([2_000, 4_000, 60_000]),
         moves_per_node=rng.choice([1, 2, 4]),
         bytes_per_s=rng.choice([0, 20_000, 64 * 1024 * 1024]),
     )
+    return replace(tuning, bytes_per_s=_SLOW_BYTES_PER_S) if _AMID in kinds else tuning
 
 
 def is_hasty(rng: Random, without: tuple[str, ...]) -> bool:
@@ -121,6 +136,7 @@ class Elastic:
             "reweigh": self._reweigh,
             "cancel": self._cancel,
             "kill a mover": self._kill_a_mover,
+            _AMID: self._kill_amid_a_snapshot,
             "split shard": self._split_shard,
             "merge shards": self._merge_shards,
         }
@@ -221,6 +237,43 @@ class Elastic:
         back_ms = self._rng.choice([20, 300, 1_500])
         self._later(back_ms * MS, lambda: self._back(victim))
         return f"{victim.name} for {back_ms} ms (shard {plan.shard} moves to {plan.target.node})"
+
+    def _kill_amid_a_snapshot(self) -> str:
+        """Lie in wait for a stream of which some rows have come, and kill who sends or receives it, soon after."""
+        rng = self._rng
+        delay_ms, back_ms = rng.choice([0, 5, 20, 50]), rng.choice([20, 300, 1_500])
+        self._await_snapshot(rng, delay_ms, back_ms, self._cluster.world.now_us + _AMBUSH_MS * MS)
+        return f"an end of the next snapshot dies {delay_ms} ms after its first rows, for {back_ms} ms"
+
+    def _await_snapshot(self, rng: Random, delay_ms: int, back_ms: int, until_us: int) -> None:
+        ends = [end for node in self._cluster.alive() for end in self._ends(node)]
+        if ends:
+            victim = rng.choice(ends)
+            self._later(delay_ms * MS, lambda: self._kill_for(victim, rng, back_ms))
+        elif self._cluster.world.now_us < until_us:
+            self._later(MS, lambda: self._await_snapshot(rng, delay_ms, back_ms, until_us))
+
+    def _ends(self, receiver: SimNode) -> list[SimNode]:
+        """Both ends of each stream that has brought rows to this node so far."""
+        drafts = receiver.host.drafts.items()
+        receiving = set(receiver.node.transfers.receiving())
+        shards = {
+            draft.shard
+            for replica, draft in drafts
+            if replica in receiving and reach(receiver.store.engine, draft.space) is not None
+        }
+        senders = [
+            node
+            for node in self._cluster.alive()
+            for row in node.node.transfers.progress()
+            if row["sent"] and row["shard"] in shards
+        ]
+        return [receiver] * len(senders) + senders
+
+    def _kill_for(self, victim: SimNode, rng: Random, back_ms: int) -> None:
+        if victim.alive:
+            self._cluster.kill(victim, power=rng.random() < 0.5)
+            self._later(back_ms * MS, lambda: self._back(victim))
 
     def _split_shard(self) -> str:
         """At a key among those that are used; and, half the time, somebody who has a part in it dies."""

@@ -17,7 +17,7 @@ from zkv.sim.checkers import Checkers, disagreements, wrong_maps
 from zkv.sim.client import SimClient
 from zkv.sim.cluster import Cluster
 from zkv.sim.coordinators import SimCoordinator
-from zkv.sim.elastic import heat_of, is_hasty, tuning_of, with_elastic
+from zkv.sim.elastic import chunks_of, heat_of, is_hasty, tuning_of, with_elastic
 from zkv.sim.faults import JUMP_MS_MAX, Trouble
 from zkv.sim.group import not_whole, with_group
 from zkv.sim.plan import Plan
@@ -39,7 +39,7 @@ def simulate(seed: int, plan: Plan | None = None, *, story: Callable[[str], None
     """Run the seed. Never raises for what the system does wrong: that is in the report."""
     run = Run(seed, plan or Plan(), story)
     try:
-        with squeezed(run.swarm):
+        with squeezed(run.limits):
             run.go()
     except Exception as error:  # the top of a simulated world: whatever went wrong in it is its result
         run.report.fail(str(error) if isinstance(error, Violation) else account_of(error))
@@ -56,6 +56,7 @@ class Run:
         swarm = draw(self.world.rng, plan.without)
         swarm = with_group(self.world.rng, swarm, plan.without) if plan.coordinators > 1 else swarm
         self.swarm = swarm = with_elastic(self.world.rng, swarm, plan.without) if plan.elastic else swarm
+        self.limits = swarm.limits | (chunks_of(self.world.rng("chunks"), swarm.kinds) if plan.elastic else {})
         self.cluster = Cluster(
             self.world,
             nodes=_NODES,
@@ -70,7 +71,7 @@ class Run:
         self._heat = heat_of(self.world.rng("hot shards"), plan.without) if plan.elastic else None
         for coordinator in self.cluster.coordinators:
             if plan.elastic:
-                coordinator.tuning = tuning_of(self.world.rng("tuning"))
+                coordinator.tuning = tuning_of(self.world.rng("tuning"), swarm.kinds)
                 coordinator.is_hasty = is_hasty(self.world.rng("evening"), plan.without)
             self._know_coordinator(coordinator)
         self.cluster.recruited = self._know_coordinator

@@ -4,7 +4,7 @@ So rare combinations happen, and others are left out, which matters as much (swa
 draw has a source of its own, so that leaving a kind out by the plan changes nothing else.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -130,10 +130,10 @@ def _draw_weather(rng: Random, kinds: tuple[str, ...]) -> Weather:
 
 
 @contextmanager
-def squeezed(swarm: Swarm) -> Iterator[None]:
-    """Limits as small as the swarm wants them, until the end of the block."""
-    usual = {name: getattr(limits, name) for name in swarm.limits}
-    for name, value in swarm.limits.items():
+def squeezed(small: Mapping[str, int]) -> Iterator[None]:
+    """These limits as small, until the end of the block."""
+    usual = {name: getattr(limits, name) for name in small}
+    for name, value in small.items():
         setattr(limits, name, value)
     try:
         yield

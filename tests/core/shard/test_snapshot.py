@@ -8,16 +8,20 @@ import pytest
 
 from zkv import limits
 from zkv.core.raft.messages import Member, Membership
-from zkv.core.shard import snapshot
+from zkv.core.shard import outgoing
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.incoming import Incoming
 from zkv.core.shard.merge import Absorbing, Merge, MergeState
+from zkv.core.shard.outgoing import Outgoing, StreamState
 from zkv.core.shard.pace import Pace
 from zkv.core.shard.rows import Changes, numbered_range, row_key, session_key
-from zkv.core.shard.snapshot import Incoming, Outgoing, PinnedRows, SnapshotRow, StreamState
 from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotCredit, SnapshotInstalled, SnapshotOffer
+from zkv.core.shard.snapshot_rows import PinnedRows, SnapshotRow
 from zkv.ids import NodeId, ReplicaId, ShardId, TableId
+from zkv.storage.memory import MemoryEngine
 
 SPACE = 77
+NOTHING = MemoryEngine()  # the space that the member fills is empty
 INFO = ShardInfo(
     ShardId(5), TableId(1), b"", b"", 1, Membership(1, (Member(ReplicaId(10), NodeId("a"), 1),)), ReplicaId(10), 3
 )
@@ -81,7 +85,7 @@ def transfer(rows: list[SnapshotRow], seed: int, *, loss: float) -> tuple[Outgoi
             if target.complete:
                 to_source.append(target.installed())
             elif isinstance(message, SnapshotChunk):
-                changes = target.receive(message)
+                changes = target.receive(message, NOTHING)
                 if changes is not None:
                     written.update(changes)
                     to_source.append(target.credit())
@@ -114,7 +118,7 @@ def test_loss_duplication_and_reordering_are_harmless(seed: int) -> None:
     source, _, written, now = transfer(rows, seed, loss=0.3)
     assert written == expected(rows)
     assert source.installed
-    assert now < 10 * snapshot.GIVE_UP_MS
+    assert now < 10 * outgoing.GIVE_UP_MS
 
 
 def test_the_sender_cuts_no_more_chunks_than_it_has_credit_for() -> None:
@@ -147,7 +151,7 @@ def test_what_was_not_credited_is_sent_again_after_a_second_and_given_up_after_t
     assert source.tick(2_001) == []
     assert source.receive(credit(1, 2)) == []
     assert source.tick(3_001) == [first[1]]
-    assert source.tick(2_001 + snapshot.GIVE_UP_MS) == []
+    assert source.tick(2_001 + outgoing.GIVE_UP_MS) == []
     assert (source.state, rows.closed) == (StreamState.FAILED, True)
     assert source.receive(credit(2, 4)) == []
 
@@ -190,9 +194,9 @@ def test_a_chunk_that_is_not_what_was_sent_ends_the_stream(change: dict[str, obj
     source = Outgoing(offer=offer(), rows=Source([(b"r", b"key000000", b"0")]), now_ms=0)
     [chunk] = source.receive(credit(0, 8))
     target = Incoming(offer=offer(), space=SPACE, now_ms=0)
-    assert target.receive(msgspec.structs.replace(chunk, **change)) is None
+    assert target.receive(msgspec.structs.replace(chunk, **change), NOTHING) is None
     assert target.damaged
-    assert target.receive(chunk) is None
+    assert target.receive(chunk, NOTHING) is None
     assert target.refusal() == SnapshotInstalled(ReplicaId(11), ReplicaId(10), 1, False, 100)
 
 
@@ -200,7 +204,7 @@ def test_a_chunk_of_an_unknown_kind_of_row_is_never_written() -> None:
     source = Outgoing(offer=offer(), rows=Source([(b"d", b"key", b"0")]), now_ms=0)
     [chunk] = source.receive(credit(0, 8))
     target = Incoming(offer=offer(), space=SPACE, now_ms=0)
-    assert target.receive(chunk) is None
+    assert target.receive(chunk, NOTHING) is None
     assert target.damaged
 
 
@@ -214,7 +218,7 @@ def test_what_an_unsettled_merge_has_brought_comes_last_and_fills_a_space_of_its
     target = Incoming(offer=offer(), space=SPACE, now_ms=0, merging=merging, brought=SPACE + 1)
     [chunk] = source.receive(credit(0, 8))
     assert [kind for kind, _, _ in chunk.rows] == [b"r", b"s", b"R", b"S"]
-    assert target.receive(chunk) == {
+    assert target.receive(chunk, NOTHING) == {
         row_key(SPACE, b"a"): b"1",
         session_key(SPACE, client): b"2",
         row_key(SPACE + 1, b"n"): b"3",
@@ -222,7 +226,7 @@ def test_what_an_unsettled_merge_has_brought_comes_last_and_fills_a_space_of_its
     }
     assert target.merging == MergeState(absorbing=Absorbing(MERGE, space=SPACE + 1, reached=(b"s", client)))
     unaware = Incoming(offer=offer(), space=SPACE, now_ms=0)
-    assert unaware.receive(chunk) is None
+    assert unaware.receive(chunk, NOTHING) is None
     assert unaware.damaged, "a merge that the offer says nothing of has brought nothing"
 
 
@@ -230,8 +234,8 @@ def test_the_checksum_is_chained_so_that_a_whole_chunk_cannot_be_exchanged() -> 
     source = Outgoing(offer=offer(), rows=Source(some_rows(12)), now_ms=0)
     other = Outgoing(offer=offer(), rows=Source([(b"r", b"x", b"y" * 300_000), *some_rows(12)]), now_ms=0)
     target = Incoming(offer=offer(), space=SPACE, now_ms=0)
-    assert target.receive(source.receive(credit(0, 8))[0]) is not None
-    assert target.receive(other.receive(credit(0, 8))[1]) is None
+    assert target.receive(source.receive(credit(0, 8))[0], NOTHING) is not None
+    assert target.receive(other.receive(credit(0, 8))[1], NOTHING) is None
     assert target.damaged
 
 
@@ -241,8 +245,8 @@ def test_the_member_repeats_its_credit_each_second_and_expires_after_thirty() ->
     assert target.tick(999) is None
     assert target.tick(1_000) == credit(0, limits.SNAPSHOT_CREDIT_CHUNKS)
     assert target.tick(1_999) is None
-    assert not target.expired(snapshot.GIVE_UP_MS - 1)
-    assert target.expired(snapshot.GIVE_UP_MS)
+    assert not target.expired(outgoing.GIVE_UP_MS - 1)
+    assert target.expired(outgoing.GIVE_UP_MS)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +309,7 @@ def test_a_pace_spreads_the_chunks_over_time_and_nothing_is_lost() -> None:
     while not target.complete:
         for chunk in waiting:
             sent += len(chunk.rows)
-            assert target.receive(chunk) is not None
+            assert target.receive(chunk, NOTHING) is not None
         if target.complete:
             break
         now_ms += 20

@@ -10,6 +10,7 @@ from typing import Final
 PROTOCOL_VERSION = 2
 SPLITS_SINCE: Final = 2  # the version that knows entries that split a shard
 MERGES_SINCE: Final = 2  # and those of a merge
+DRAFTS_SINCE: Final = 2  # and snapshots that go on where an earlier one broke off
 APART_MAX: Final = 1
 
 

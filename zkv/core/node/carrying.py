@@ -8,7 +8,7 @@ from zkv.core.shard.machine import ShardMachine
 from zkv.core.shard.merge import CarriedRow, Mark
 from zkv.core.shard.pieces import scan
 from zkv.core.shard.rows import SPACE_BYTES, Rows, numbered_range
-from zkv.core.shard.snapshot import DATA, SESSION
+from zkv.core.shard.snapshot_rows import DATA, SESSION
 
 _ROW_OVERHEAD_BYTES = 16
 

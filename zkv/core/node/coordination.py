@@ -43,13 +43,20 @@ from zkv.core.raft.replica import Role
 from zkv.core.shard import records
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.rows import Changes, Rows
-from zkv.core.shard.snapshot_messages import SnapshotChunk, SnapshotCredit, SnapshotInstalled, SnapshotOffer
+from zkv.core.shard.snapshot_messages import (
+    DraftCredit,
+    SnapshotChunk,
+    SnapshotCredit,
+    SnapshotDigest,
+    SnapshotInstalled,
+    SnapshotOffer,
+)
 from zkv.ids import NodeId, ReplicaId, TableId
 
 __all__ = ["GROUP", "Coordination", "CoordinatorTurn"]
 
 _RAFT = (AppendRequest, AppendReply, VoteRequest, VoteReply, TimeoutNow)
-_SNAPSHOT = (SnapshotOffer, SnapshotChunk, SnapshotCredit, SnapshotInstalled)
+_SNAPSHOT = (SnapshotOffer, SnapshotChunk, SnapshotCredit, SnapshotInstalled, DraftCredit, SnapshotDigest)
 _STEP_MS = 200  # how often the next step of a change of the group is looked for
 _WAITING_MS = 20
 
@@ -81,9 +88,11 @@ class Coordination:
         self.host: Host[MapMachine] = Host(
             rows=rows, rng=rng, timing=_sleepless(timing), make_machine=self._make_machine, apply=self._apply
         )
-        self.transfers: Transfers[MapMachine] = Transfers(self.host, {})  # a map is small: nobody counts its bytes
-        self.empty_learners: EmptyLearners[MapMachine] = EmptyLearners(self.host)
         self.links = LinkWatch()
+        self.transfers: Transfers[MapMachine] = Transfers(  # a map is small: nobody counts its bytes
+            self.host, {}, self.links.protocol_of
+        )
+        self.empty_learners: EmptyLearners[MapMachine] = EmptyLearners(self.host)
         self.succession = Succession()
         self.acquaintance = Acquaintance(me, incarnation, given)
         self.logic = Coordinator(

@@ -90,11 +90,11 @@ class Node:
         )
         self.service.attach(self.host)
         self.census = Census(rows)
-        self.transfers = Transfers(self.host, self.census.bytes)
+        self.links = LinkWatch()
+        self.transfers = Transfers(self.host, self.census.bytes, self.links.protocol_of)
         self.empty_learners = EmptyLearners(self.host)
         self.registration = Registration(identity)
         self.sizes = self.registration.sizes = Sizes(self.host, self.census, self.service.asked)
-        self.links = LinkWatch()
         self.counts: dict[str, int] = {}
         self.crowded: Collection[bytes] = ()  # clients for whom much waits that they do not read, as the shell knows
         self.gauges: Callable[[], Mapping[str, object]] = dict  # what the shell knows

@@ -24,6 +24,7 @@ def drop(host: ShardHost, registration: Registration, order: m.DropShard) -> str
     """Delete a replica whose table is dropped, or say that it is gone."""
     hosted = host.replica(order.replica)
     if hosted is None:
+        host.drop_draft(order.replica)
         if host.settled(order.replica):
             registration.dropped(order.shard, order.replica)
         return ""
@@ -69,6 +70,7 @@ def dismissed(host: ShardHost, registration: Registration, word: Dismissed) -> s
     """
     hosted = host.replica(word.target)
     if hosted is None:
+        host.drop_draft(word.target)
         if host.settled(word.target):
             registration.dropped(word.shard, word.target)
         return ""

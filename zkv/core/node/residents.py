@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from zkv.core.cluster.frames import PeerMessage
 from zkv.core.node.contracts import Machine, RecoveredReplica, gaps, holds
+from zkv.core.node.drafts import Drafts
 from zkv.core.node.pipeline import Pipeline
 from zkv.core.node.steady import SteadyClock
 from zkv.core.raft.elections import Birth
@@ -89,6 +90,7 @@ class Residents(Generic[M]):
         self.hosted: dict[ShardId, Hosted[M]] = {}
         self.effects = Effects()
         self.pipeline = Pipeline()
+        self.drafts = Drafts(rows)
         self.destroyed: list[tuple[ShardId, ReplicaId]] = []  # durably gone since the owner last looked
         self.stirred = True  # some replica's term, leader, role or members have changed since the owner last looked
         self._timing = timing
@@ -146,6 +148,7 @@ class Residents(Generic[M]):
             changes[numbered_key(kind, replica)] = None
         if hosted.machine is not None:
             self._drop_state(hosted.machine)
+        self.drop_draft(replica)
         self.after_engine_flush(lambda: self._log_death(hosted.shard, replica))
 
     def forget_empty(self, hosted: Hosted[M]) -> None:
@@ -169,6 +172,12 @@ class Residents(Generic[M]):
     def drop_space(self, space: int) -> None:
         """Delete all rows and sessions of a space."""
         self.effects.drops += [numbered_range(b"r", space), numbered_range(b"s", space)]
+
+    def drop_draft(self, replica: ReplicaId) -> None:
+        """Delete what a snapshot has brought of that replica so far, if there is anything."""
+        space = self.drafts.end(replica, self.effects.changes)
+        if space is not None:
+            self.drop_space(space)
 
     def _drop_state(self, machine: M) -> None:
         """Delete a replica's rows and sessions: of its space, which another may share, its own range (rule 20)."""
@@ -288,6 +297,7 @@ class Residents(Generic[M]):
         )
         if hosted.machine is not None:
             self._drop_state(hosted.machine)
+        self.drafts.end(replica.id, changes)
         self._unfinished.pop(replica.id, None)
         self.after_engine_flush(lambda: self._log_install(hosted, descriptor, then))
 
@@ -326,6 +336,12 @@ class Residents(Generic[M]):
         for replica, log in recovered.items():
             if replica not in self._by_replica and replica not in self._creating:
                 self._leave(replica, log)
+        self.drafts.load(self.now_ms)
+        for replica, draft in list(self.drafts.items()):
+            if self._buried(draft.shard, replica):
+                self.drafts.end(replica, self.effects.changes)
+            else:
+                named.append(numbered_range(b"r", draft.space))
         for start, end in gaps(named, b"r", b"t"):  # what a crash has left of a drop, or of a stream
             if next(iter(self.rows.scan(start, end)), None) is not None:
                 self.effects.drops.append((start, end))

@@ -1,24 +1,31 @@
 """Snapshots to members that are too far behind for the log, and from leaders to this node (rules 20-22)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Generic
 
+from zkv.core.cluster.versions import DRAFTS_SINCE
 from zkv.core.node.host import Host, Hosted
 from zkv.core.node.residents import M
 from zkv.core.raft.messages import Member
 from zkv.core.raft.ready import EntryId
 from zkv.core.raft.replica import Role
+from zkv.core.shard.draft import reach
+from zkv.core.shard.incoming import Incoming
 from zkv.core.shard.merge import MergeState
+from zkv.core.shard.outgoing import Outgoing, StreamState
 from zkv.core.shard.pace import Pace
-from zkv.core.shard.snapshot import Incoming, Outgoing, PinnedRows, StreamState
+from zkv.core.shard.rows import numbered_range
 from zkv.core.shard.snapshot_messages import (
+    DraftCredit,
     MergedOffer,
     SnapshotChunk,
     SnapshotCredit,
+    SnapshotDigest,
     SnapshotInstalled,
     SnapshotMessage,
     SnapshotOffer,
 )
+from zkv.core.shard.snapshot_rows import SESSION, PinnedRows
 from zkv.ids import NodeId, ReplicaId, ShardId
 
 _LEARNING_MS: Final = 60_000  # after its snapshot, a learner's part of the log is kept for as long
@@ -27,11 +34,12 @@ _LEARNING_MS: Final = 60_000  # after its snapshot, a learner's part of the log 
 class Transfers(Generic[M]):
     """All snapshot streams of one host. `begin` runs while the engine shows exactly what the machines have applied."""
 
-    def __init__(self, host: Host[M], sizes: Mapping[ShardId, int]) -> None:
-        """`sizes`: of the shards, in bytes, as far as they are known."""
+    def __init__(self, host: Host[M], sizes: Mapping[ShardId, int], protocol_of: Callable[[NodeId], int]) -> None:
+        """`sizes`: of the shards, in bytes, as far as they are known. `protocol_of`: a node's; 0: not stated."""
         self.pace = Pace()
         self._host = host
         self._sizes = sizes
+        self._protocol_of = protocol_of
         self._learning: dict[tuple[ReplicaId, ReplicaId], tuple[Hosted[M], int]] = {}  # after its snapshot, until when
         self._wanted: dict[tuple[ReplicaId, ReplicaId], tuple[Hosted[M], Member]] = {}
         self._outgoing: dict[int, tuple[Hosted[M], Member, Outgoing]] = {}
@@ -45,21 +53,19 @@ class Transfers(Generic[M]):
     def progress(self) -> list[dict[str, int | str]]:
         """For people: every stream with its bytes, what is left by the sender's estimate, and its rate so far."""
         sent = [
-            self._row(stream.offer, member.node, stream.bytes_credited, stream.began_ms, sent=True)
+            self._row(stream, member.node, stream.bytes_credited, sent=True)
             for hosted, member, stream in self._outgoing.values()
         ]
-        return sent + [
-            self._row(stream.offer, "", stream.bytes_received, stream.began_ms, sent=False)
-            for stream in self._incoming.values()
-        ]
+        return sent + [self._row(stream, "", stream.bytes_received, sent=False) for stream in self._incoming.values()]
 
-    def _row(self, offer: SnapshotOffer, to: str, done: int, began_ms: int, *, sent: bool) -> dict[str, int | str]:
-        took_ms = max(1, self._host.now_ms - began_ms)
+    def _row(self, stream: Outgoing | Incoming, to: str, done: int, *, sent: bool) -> dict[str, int | str]:
+        took_ms, offer = max(1, self._host.now_ms - stream.began_ms), stream.offer
         return {
             "shard": offer.shard,
             "to": to,
             "sent": sent,
             "bytes": done,
+            "kept": stream.bytes_kept,  # of these, were there already
             "of": max(offer.bytes, done),
             "remaining": max(offer.bytes - done, 0),
             "bytes_per_s": done * 1_000 // took_ms,
@@ -86,10 +92,15 @@ class Transfers(Generic[M]):
             self._settle(stream_id, hosted, member, stream)
         for replica, incoming in list(self._incoming.items()):
             credit = incoming.tick(now_ms)
-            if incoming.expired(now_ms):
-                self._abandon(replica)
+            if not self._host.drafts.has(replica, incoming.space):
+                self._abandon(replica)  # the replica is gone, or another has come
+            elif incoming.expired(now_ms):
+                self._leave(replica)
             elif credit is not None:
                 self._answer(incoming, credit)
+        for replica in self._host.drafts.expired(now_ms):
+            if replica not in self._incoming:
+                self._host.drop_draft(replica)
 
     def receiving(self) -> Iterable[ReplicaId]:
         """The replicas here whose snapshot is on its way."""
@@ -109,7 +120,9 @@ class Transfers(Generic[M]):
                 self._on_offer(message.offer, message.merging)
             case SnapshotChunk():
                 self._on_chunk(message)
-            case SnapshotCredit() | SnapshotInstalled():
+            case SnapshotDigest():
+                self._on_digest(message)
+            case SnapshotCredit() | DraftCredit() | SnapshotInstalled():
                 known = self._outgoing.get(message.stream)
                 if known is None:
                     return
@@ -184,6 +197,8 @@ class Transfers(Generic[M]):
             return
         if not self._host.touch(hosted).wants_snapshot(EntryId(offer.index, offer.index_term)):
             self._reply(offer, SnapshotInstalled(offer.target, offer.sender, offer.stream, False, offer.index))
+            if offer.target not in self._incoming:
+                self._host.drop_draft(offer.target)  # the log has brought as much
             return
         current = self._incoming.get(offer.target)
         if current is not None:
@@ -192,36 +207,81 @@ class Transfers(Generic[M]):
                 return
             if not current.replaced_by(offer):
                 return
-            self._abandon(offer.target)
+            self._leave(offer.target)
+        space, reached = self._draft_for(offer, current)
         incoming = Incoming(
             offer=offer,
-            space=self._host.new_space(),
+            space=space,
             now_ms=self._host.now_ms,
             merging=merging,
             brought=self._host.new_space() if merging.absorbing is not None else 0,
+            reached=reached,
         )
         self._incoming[offer.target] = incoming
         self._answer(incoming, incoming.credit())
 
-    def _on_chunk(self, chunk: SnapshotChunk) -> None:
-        incoming = self._incoming.get(chunk.target)
-        if incoming is None or incoming.offer.stream != chunk.stream:
-            self._disown(chunk)
+    def _draft_for(self, offer: SnapshotOffer, ended: Incoming | None) -> tuple[int, bytes | None]:
+        """The space to fill, and up to where an earlier stream has filled it, if the sender knows what to do then.
+
+        `ended`: the stream that has filled it until now, whose last rows may not be in the engine yet. Of what came
+        behind the rows, nothing is kept: it is little, and comes last.
+        """
+        drafts, changes = self._host.drafts, self._host.effects.changes
+        for older in drafts.before(offer.target, offer.shard):
+            self._host.drop_draft(older)
+        space = drafts.space_of(offer.target)
+        reached = None
+        if space is not None:
+            reached = ended.reached if ended is not None else reach(self._host.rows, space)
+        if space is not None and reached is not None and self._protocol_of(_home_of(offer)) >= DRAFTS_SINCE:
+            self._host.effects.drops.append(numbered_range(SESSION, space))
+            return space, reached
+        self._host.drop_draft(offer.target)
+        space = self._host.new_space()
+        drafts.begin(offer.target, offer.shard, space, self._host.now_ms, changes)
+        return space, None
+
+    def _on_digest(self, digest: SnapshotDigest) -> None:
+        incoming = self._taker(digest)
+        if incoming is None:
             return
         incoming.tick(self._host.now_ms)
-        changes = incoming.receive(chunk)
+        drops = incoming.compare(digest, self._host.rows)
+        if incoming.damaged:
+            self._answer(incoming, incoming.refusal())
+            self._abandon(digest.target)
+        elif drops is not None:
+            self._host.effects.drops += drops
+            self._host.drafts.used(digest.target, self._host.now_ms)
+            self._answer(incoming, incoming.credit(digest.number))
+
+    def _on_chunk(self, chunk: SnapshotChunk) -> None:
+        incoming = self._taker(chunk)
+        if incoming is None:
+            return
+        incoming.tick(self._host.now_ms)
+        changes = incoming.receive(chunk, self._host.rows)
         if incoming.damaged:
             self._answer(incoming, incoming.refusal())
             self._abandon(chunk.target)
         elif changes is not None:
             self._host.effects.changes.update(changes)
+            self._host.drafts.used(chunk.target, self._host.now_ms)
             if incoming.complete:
                 self._go_live(incoming)
             else:
                 self._answer(incoming, incoming.credit())
 
-    def _disown(self, chunk: SnapshotChunk) -> None:
-        """Tell the sender of a stream that nobody takes here, as after a restart: it begins anew at once.
+    def _taker(self, message: SnapshotChunk | SnapshotDigest) -> Incoming | None:
+        """Who takes it here; its sender is told where nobody does."""
+        incoming = self._incoming.get(message.target)
+        if incoming is None or incoming.offer.stream != message.stream:
+            self._disown(message)
+            return None
+        return incoming if self._host.drafts.has(message.target, incoming.space) else None
+
+    def _disown(self, chunk: SnapshotChunk | SnapshotDigest) -> None:
+        """Tell the sender of a stream that nobody takes here, as after a restart: it begins another at once.
 
         It may also be a late chunk of a stream that is done: its sender then finds by a heartbeat how far this log is.
         """
@@ -249,18 +309,29 @@ class Transfers(Generic[M]):
         done = incoming.installed()
         self._host.install(hosted, offer, incoming.merging, incoming.space, lambda: self._answer(incoming, done))
 
+    def _leave(self, replica: ReplicaId) -> None:
+        """The stream is over, and another may go on with what it has brought."""
+        brought = self._incoming.pop(replica).brought
+        if brought:
+            self._host.drop_space(brought)
+
     def _abandon(self, replica: ReplicaId) -> None:
+        """The stream is over, and nothing of it is wanted."""
         self._drop(self._incoming.pop(replica))
 
     def _drop(self, incoming: Incoming) -> None:
-        self._host.drop_space(incoming.space)
+        replica = incoming.offer.target
+        if self._host.drafts.has(replica, incoming.space):
+            self._host.drop_draft(replica)
+        else:
+            self._host.drop_space(incoming.space)
         if incoming.brought:
             self._host.drop_space(incoming.brought)
 
-    def _answer(self, incoming: Incoming, message: SnapshotCredit | SnapshotInstalled) -> None:
+    def _answer(self, incoming: Incoming, message: SnapshotCredit | DraftCredit | SnapshotInstalled) -> None:
         self._reply(incoming.offer, message)
 
-    def _reply(self, offer: SnapshotOffer, message: SnapshotCredit | SnapshotInstalled) -> None:
+    def _reply(self, offer: SnapshotOffer, message: SnapshotCredit | DraftCredit | SnapshotInstalled) -> None:
         for member in (*offer.info.membership.voters, *offer.info.membership.learners):
             if member.replica == offer.sender:
                 self._host.send(member, message)
@@ -269,3 +340,9 @@ class Transfers(Generic[M]):
         if isinstance(message, SnapshotOffer) and self._merging[message.stream] != MergeState():
             message = MergedOffer(message, self._merging[message.stream])
         self._host.effects.bulk.setdefault((member.node, member.incarnation), []).append(message)
+
+
+def _home_of(offer: SnapshotOffer) -> NodeId:
+    """The node that the offer comes from."""
+    members = offer.info.membership
+    return next((one.node for one in (*members.voters, *members.learners) if one.replica == offer.sender), NodeId(""))

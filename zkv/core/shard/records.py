@@ -8,6 +8,7 @@ from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.merge import MergeState
 from zkv.core.shard.pieces import Pieces
 from zkv.core.shard.rows import numbered_range
+from zkv.ids import ShardId
 
 
 class Applied(Message, frozen=True, gc=False):
@@ -37,6 +38,13 @@ class Descriptor(Message, frozen=True, gc=False):
     merging: MergeState = MergeState()
 
 
+class Draft(Message, frozen=True, gc=False):
+    """What a snapshot on its way to a replica has filled so far, kept over a restart: all rows of that space."""
+
+    shard: ShardId
+    space: int
+
+
 class SessionRecord(Message, frozen=True, gc=False):
     """What is remembered of one client: runs of (first sequence number, results), none below `lowest`."""
 
@@ -48,6 +56,7 @@ class SessionRecord(Message, frozen=True, gc=False):
 encode = msgspec.msgpack.Encoder().encode
 _applied = msgspec.msgpack.Decoder(Applied)
 _descriptor = msgspec.msgpack.Decoder(Descriptor)
+_draft = msgspec.msgpack.Decoder(Draft)
 _session = msgspec.msgpack.Decoder(SessionRecord)
 _batch = msgspec.msgpack.Decoder(tuple[WriteGroup, ...])
 
@@ -60,6 +69,11 @@ def decode_applied(data: bytes) -> Applied:
 def decode_descriptor(data: bytes) -> Descriptor:
     """A Descriptor record; raises ValueError where the engine holds something else."""
     return _descriptor.decode(data)
+
+
+def decode_draft(data: bytes) -> Draft:
+    """A Draft record; raises ValueError where the engine holds something else."""
+    return _draft.decode(data)
 
 
 def decode_session(data: bytes) -> SessionRecord:

@@ -7,6 +7,7 @@ Every key begins with one letter for its kind and a fixed-width number, so that 
                                    split has made, in a space of its own, for its rows share one
     a + replica(8)                 Applied: written with every batch, so that data and index never part
     d + replica(8)                 Descriptor: shard, range, membership, space
+    i + replica(8)                 Draft: the space that a snapshot on its way to it fills
     t + shard(8) + replica(8)      tombstone: that replica was here and was deleted
     m                              the last shard map seen; n: the node's next space number
     c + ...                        the coordinators' state

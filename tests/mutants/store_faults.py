@@ -240,6 +240,21 @@ SNAPSHOTS = (
         seeds=80,
     ),
     Mutant(
+        "a restart deletes what is written next",
+        "20",
+        "a merge that is applied anew loses the rows that it brings",
+        (
+            Edit(
+                "zkv/core/node/residents.py",
+                'named = [(numbered_key(b"r", to_come), b"s"), (numbered_key(b"s", to_come), b"t")]',
+                "named: list[tuple[bytes, bytes]] = []",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/core/node/test_replicas_that_go.py",),
+        why="a node must die right after a merge, with something left of a drop: once in some hundred runs",
+    ),
+    Mutant(
         "who wants no snapshot is asked from the very beginning",
         "21",
         "a voter that holds what is not known to be committed is sent the same snapshot for ever",

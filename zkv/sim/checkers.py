@@ -220,6 +220,9 @@ class Checkers:
         """Note that a majority holds what it has committed. Else who does, of each set of voters that may count."""
         replica = hosted.replica
         index, term = replica.committed, replica.term_at(replica.committed)
+        known = group.committed.get(index)
+        if index <= group.durable and known is not None and known[0] == term:
+            return []  # a later leader found it there, and replicas may have deleted themselves since, as after a merge
         told = []
         coming = group.epochs.get(replica.membership.version + 1)
         for voters in (replica.membership.voters, seen.voters, coming[1].voters if coming is not None else ()):

@@ -7,7 +7,8 @@ from zkv.core.cluster import messages as m
 from zkv.core.cluster.frames import Dismissed, PeerMessage, Peers
 from zkv.core.node.empty_learners import SILENT_MS
 from zkv.core.raft.messages import AppendRequest, Member
-from zkv.ids import NodeId, ReplicaId, ShardId
+from zkv.core.shard.rows import row_key, session_key
+from zkv.ids import ClientId, NodeId, ReplicaId, ShardId
 
 STRANGE = ShardId(9)
 
@@ -38,6 +39,23 @@ def learner(trio: Trio, name: str) -> int:
 
 def held(trio: Trio, name: str) -> bool:
     return SHARD in trio.machines[name].node.host.hosted
+
+
+def test_a_restart_deletes_what_a_crash_has_left_and_nothing_that_is_written_from_then_on(trio: Trio) -> None:
+    machine = trio.machines["n2"]
+    left = machine.node.host.new_space()
+    trio.turn()
+    machine.rows.apply({row_key(left, b"x"): b"1", session_key(left, ClientId(b"c" * 16)): b"1"})
+    machine.rows.flush()
+    trio.crash("n2")
+    fresh = machine.node.host.new_space()
+    written = {row_key(fresh, b"x"): b"2", session_key(fresh, ClientId(b"c" * 16)): b"2"}
+    machine.node.host.effects.changes.update(written)
+    trio.turn()
+    assert fresh > left
+    assert {key: machine.rows.get(key) for key in written} == written
+    assert machine.rows.get(row_key(left, b"x")) is None
+    assert machine.rows.get(session_key(left, ClientId(b"c" * 16))) is None
 
 
 def test_a_learner_without_state_that_nobody_speaks_to_lets_go_and_returns_when_somebody_does(trio: Trio) -> None:

@@ -327,7 +327,10 @@ class Residents(Generic[M]):
         for key, _ in self.rows.scan(b"t", b"u"):
             shard, replica = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
             self._tombstones.setdefault(ShardId(shard), set()).add(ReplicaId(replica))
-        named: list[tuple[bytes, bytes]] = []
+        # Nothing is in spaces to come. Drops follow the changes of their turn, and the first turn may fill one: a merge
+        # that is applied anew does.
+        to_come = self._next_space
+        named = [(numbered_key(b"r", to_come), b"s"), (numbered_key(b"s", to_come), b"t")]
         for key, value in list(self.rows.scan(b"d", b"e")):
             replica = ReplicaId(int.from_bytes(key[1:], "big"))
             descriptor = records.decode_descriptor(value)

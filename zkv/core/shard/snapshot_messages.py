@@ -10,7 +10,6 @@ from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.merge import MergeState
 from zkv.ids import ReplicaId, ShardId
 
-
 _PIECES = Meta(max_length=4 * limits.SNAPSHOT_PIECES)  # twice as many as there can be
 Piece = tuple[bytes, Annotated[int, Meta(ge=0, le=2**62)], bytes]  # last key, what its rows count for, their digest
 

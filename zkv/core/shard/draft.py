@@ -10,16 +10,18 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import pairwise
+from struct import Struct
 from typing import Final, NamedTuple
 
 from zkv import limits
 from zkv.core.shard.rows import SPACE_BYTES, Changes, Rows, numbered_range, row_key
 from zkv.core.shard.snapshot_messages import Piece, SnapshotChunk, SnapshotDigest
-from zkv.core.shard.snapshot_rows import DATA, SnapshotRow, chained, row_size
+from zkv.core.shard.snapshot_rows import DATA, ROW_OVERHEAD_BYTES, SnapshotRow, chained, row_size
 
 Range = tuple[bytes, bytes]  # [start, end) of engine keys
 
 _DIGEST_BYTES: Final = 16
+_lengths: Final = Struct(">II").pack
 
 
 class Comparison(NamedTuple):
@@ -47,15 +49,16 @@ def reach(rows: Rows, space: int) -> bytes | None:
 def cut_in_pieces(rows: Sequence[SnapshotRow], end: bytes | None) -> tuple[Piece, ...]:
     """The rows of a chunk, described. `end`: the last piece reaches up to there, though no row of the sender does."""
     pieces: list[Piece] = []
-    gathered: list[SnapshotRow] = []
+    gathered: list[tuple[bytes, ...]] = []
     size, most = 0, limits.SNAPSHOT_CHUNK_BYTES // limits.SNAPSHOT_PIECES
     for row in rows:
-        if gathered and size + row_size(row) > most:
-            pieces.append(_piece(gathered, gathered[-1][1]))
+        taken = row_size(row)
+        if gathered and size + taken > most:
+            pieces.append((gathered[-1][0], size, digest_of(gathered)))
             gathered, size = [], 0
-        gathered.append(row)
-        size += row_size(row)
-    pieces.append(_piece(gathered, gathered[-1][1] if end is None else end))
+        gathered.append(row[1:])
+        size += taken
+    pieces.append((gathered[-1][0] if end is None else end, size, digest_of(gathered)))
     return tuple(pieces)
 
 
@@ -118,16 +121,12 @@ def replaced(
     return changes
 
 
-def digest_of(rows: Iterable[tuple[bytes, bytes]]) -> bytes:
+def digest_of(rows: Iterable[tuple[bytes, ...]]) -> bytes:
     """Of keys and values, lengths among them, so that no byte can change its field."""
     parts: list[bytes] = []
     for key, value in rows:
-        parts += (len(key).to_bytes(4, "big"), len(value).to_bytes(4, "big"), key, value)
+        parts += (_lengths(len(key), len(value)), key, value)
     return blake2b(b"".join(parts), digest_size=_DIGEST_BYTES).digest()
-
-
-def _piece(rows: Sequence[SnapshotRow], end: bytes) -> Piece:
-    return end, sum(map(row_size, rows)), digest_of((key, value) for _, key, value in rows)
 
 
 def _spans(space: int, digest: SnapshotDigest) -> Iterator[Range]:
@@ -143,11 +142,10 @@ def _own(rows: Rows, span: Range, bytes_max: int) -> list[tuple[bytes, bytes]] |
     found: list[tuple[bytes, bytes]] = []
     size = 0
     for stored, value in rows.scan(*span):
-        row = (stored[SPACE_BYTES:], value)
-        size += row_size((DATA, *row))
+        size += len(stored) - SPACE_BYTES + len(value) + ROW_OVERHEAD_BYTES
         if size > bytes_max:
             return None
-        found.append(row)
+        found.append((stored[SPACE_BYTES:], value))
     return found
 
 

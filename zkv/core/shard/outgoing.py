@@ -213,11 +213,11 @@ class Outgoing:
         rows: list[SnapshotRow] = []
         size = 0
         row = self._pending
-        while row is not None and (not rows or size + row_size(row) <= limits.SNAPSHOT_CHUNK_BYTES):
-            if drafted is not None and not _is_within(row, drafted):
+        while row is not None and (drafted is None or _is_within(row, drafted)):
+            size += row_size(row)
+            if rows and size > limits.SNAPSHOT_CHUNK_BYTES:
                 break
             rows.append(row)
-            size += row_size(row)
             row = next(self._rows, None)
         self._pending = row
         return tuple(rows)

@@ -12,7 +12,7 @@ DATA = b"r"
 SESSION = b"s"
 BROUGHT_DATA = b"R"  # what a merge that is not settled has brought so far
 BROUGHT_SESSION = b"S"
-_ROW_OVERHEAD_BYTES = 16
+ROW_OVERHEAD_BYTES = 16
 
 
 class RowStream(Protocol):
@@ -57,7 +57,7 @@ class PinnedRows:
 
 def row_size(row: SnapshotRow) -> int:
     """What the row counts for."""
-    return len(row[1]) + len(row[2]) + _ROW_OVERHEAD_BYTES
+    return len(row[1]) + len(row[2]) + ROW_OVERHEAD_BYTES
 
 
 def size_of(rows: tuple[SnapshotRow, ...]) -> int:

@@ -258,35 +258,42 @@ def tune(
     """
     split_bytes, merge_bytes = _number_or_off("--split", split), _number_or_off("--merge", merge)
     split_requests = _number_or_off("--hot", hot)
-    with o.connected(address, timeout) as client:
+    orders: list[admin.AdminRequest[None]] = []
+    if (balance, grace, moves, rate) != (None, None, None, None):
         wanted = None if balance is None else balance == "on"
-        if (wanted, grace, moves, rate) != (None, None, None, None):
-            request = admin.change_tuning(balance=wanted, grace_s=grace, moves_per_node=moves, bytes_per_s=rate)
-            client.ask(request).result()
-        if split_bytes is not None:
-            client.ask(admin.tune_splits(split_bytes)).result()
-        if merge_bytes is not None:
-            client.ask(admin.tune_merges(merge_bytes)).result()
-        if (split_requests, hot_for) != (None, None):
-            client.ask(admin.tune_hot(split_requests, hot_for)).result()
-        if cold is not None:
-            client.ask(admin.tune_cold(cold)).result()
-        tuning, seen = client.shard_map().tuning, look(client)
-    row: dict[str, object] = {
+        orders.append(admin.change_tuning(balance=wanted, grace_s=grace, moves_per_node=moves, bytes_per_s=rate))
+    if split_bytes is not None:
+        orders.append(admin.tune_splits(split_bytes))
+    if merge_bytes is not None:
+        orders.append(admin.tune_merges(merge_bytes))
+    if (split_requests, hot_for) != (None, None):
+        orders.append(admin.tune_hot(split_requests, hot_for))
+    if cold is not None:
+        orders.append(admin.tune_cold(cold))
+    with o.connected(address, timeout) as client:
+        for order in orders:
+            client.ask(order).result()
+        row = _tuning_of(client)
+    if as_json:
+        print_json(row)
+    else:
+        show_rows([row], as_json=False)
+
+
+def _tuning_of(client: zkv.Client) -> dict[str, object]:
+    """As one row; the bounds for splits and merges are None where no coordinator answers."""
+    tuning, seen = client.shard_map().tuning, look(client)
+    return {
         "balance": "on" if tuning.balance else "off",
         "grace_s": tuning.grace_ms / 1_000,
         "moves_per_node": tuning.moves_per_node,
         "bytes_per_s": tuning.bytes_per_s,
-        "split_bytes": seen.bound("split_bytes"),  # None: no coordinator answers
+        "split_bytes": seen.bound("split_bytes"),
         "split_requests": seen.bound("split_requests"),
         "merge_bytes": seen.bound("merge_bytes"),
         "hot_s": None if (hot_ms := seen.bound("hot_ms")) is None else hot_ms / 1_000,
         "cold_s": None if (cold_ms := seen.bound("cold_ms")) is None else cold_ms / 1_000,
     }
-    if as_json:
-        print_json(row)
-    else:
-        show_rows([row], as_json=False)
 
 
 def _number_or_off(option: str, text: str | None) -> int | None:

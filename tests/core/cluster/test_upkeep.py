@@ -6,12 +6,12 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from tests.core.cluster.town import Town
+from tests.core.cluster.town import CLIENT, Town
 from zkv.core.cluster import messages as m
 from zkv.core.cluster import moves, upkeep
 from zkv.core.cluster.draft import Draft
 from zkv.core.cluster.operators import Cause
-from zkv.core.cluster.shardmap import NodeDuty
+from zkv.core.cluster.shardmap import NodeDuty, NodeState
 from zkv.core.cluster.standing import Standing
 from zkv.core.message import Message
 from zkv.core.shard.descriptor import ShardInfo
@@ -304,6 +304,23 @@ def test_a_voter_that_dies_during_a_move_is_replaced_by_what_was_on_its_way() ->
     victim = next(own.node for own in group.info.membership.voters if own.node != "n2")
     town.kill(victim)
     town.run_until(lambda: held(town)[victim] == 0 and held(town)["n2"] == 0 and settled(town), ms=90_000)
+
+
+def test_a_change_of_a_node_that_another_change_removes_at_the_same_time_is_refused() -> None:
+    town = serving(*FOUR)
+    town.ask(m.ChangeTuning(60, balance=False))
+    town.join("n5")
+    town.run_until(lambda: "n5" in town.state.map.nodes)
+    town.kill("n5")
+    town.run_until(lambda: town.state.map.nodes[NodeId("n5")].state == NodeState.DOWN, ms=60_000)
+    town.coordinator.receive(CLIENT, m.ChangeNode(70, NodeId("n5"), "drain"))
+    town.ask(m.ChangeNode(71, NodeId("n5"), "remove"))
+    town.run(1_000)
+    assert "n5" not in town.state.map.nodes
+    assert isinstance(town.answer_to(71), m.AdminDone)
+    refused = town.answer_to(70)
+    assert isinstance(refused, m.AdminRefused)
+    assert refused.what == "n5 was removed meanwhile"
 
 
 # Operators -----------------------------------------------------------------------------------------------------------

@@ -125,7 +125,8 @@ class ChangeRequests(PendingRequests[_Waiting]):
             return AdminDone(number, self._state.map.version)
         wrong = self._wrong_with(waiting)
         if wrong is not None and not (self._may_be_dead(waiting.change) and now_ms - waiting.since_ms < NOTICED_MS):
-            return AdminRefused(number, "NotPossible", wrong, EFFECT_NONE)
+            effect = EFFECT_UNKNOWN if waiting.drafted else EFFECT_NONE
+            return AdminRefused(number, "NotPossible", wrong, effect)
         if now_ms - waiting.since_ms >= CHANGE_WAIT_MS:
             return AdminRefused(number, "Timeout", "the change is not made yet", EFFECT_UNKNOWN)
         return None
@@ -158,7 +159,7 @@ class ChangeRequests(PendingRequests[_Waiting]):
     def _wrong_with(self, waiting: _Waiting) -> str | None:
         """Why it cannot be done; None if it can, or is under way."""
         if waiting.drafted:
-            return None
+            return self._gone_meanwhile(waiting.change)
         match waiting.change:
             case ChangeNode() as change:
                 if change.plan and change.plan != fingerprint(self._state):
@@ -173,6 +174,12 @@ class ChangeRequests(PendingRequests[_Waiting]):
                 least = limits.SNAPSHOT_RATE_BYTES_MIN
                 is_slow = tuning.bytes_per_s is not None and 0 < tuning.bytes_per_s < least
                 return f"a rate is 0 (no limit) or at least {least} bytes a second" if is_slow else None
+
+    def _gone_meanwhile(self, change: Change) -> str | None:
+        """Whether what was drafted can come true no more: another change has had its way, and the node is gone."""
+        if not isinstance(change, ChangeNode) or change.node in self._state.map.nodes:
+            return None
+        return f"{change.node} was removed meanwhile"
 
     def _wrong_with_node(self, change: ChangeNode) -> str | None:
         node = self._state.map.nodes.get(change.node)

@@ -191,11 +191,8 @@ class Replica(ReplicaState):
         self._after_snapshot(peer, index + 1, paused=False)
 
     def snapshot_failed(self, peer: ReplicaId) -> None:
-        """The peer has no snapshot: the next heartbeat asks whether its log meets ours where ours begins by now.
-
-        If not, it is named again. Asked from before that, a peer that holds it, but does not know that it is committed,
-        would tell only of what is older: it would be named for ever, and want no snapshot.
-        """
+        """The peer has no snapshot: the next heartbeat asks whether it holds the entry where our log begins, and else it
+        is named again. (Asked from before that, it would tell only of what it knows to be committed.)"""
         self._after_snapshot(peer, self.first_index, paused=True)
 
     # Messages

@@ -191,7 +191,7 @@ class Replica(ReplicaState):
         self._after_snapshot(peer, index + 1, paused=False)
 
     def snapshot_failed(self, peer: ReplicaId) -> None:
-        """The peer has no snapshot: the next heartbeat asks whether it holds the entry where our log begins, and else it
+        """The peer has no snapshot: the next heartbeat asks whether it holds the entry where our log begins, else it
         is named again. (Asked from before that, it would tell only of what it knows to be committed.)"""
         self._after_snapshot(peer, self.first_index, paused=True)
 

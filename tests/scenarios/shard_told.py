@@ -61,7 +61,7 @@ def told(turn: Turn) -> Iterator[str]:
     for key in turn.effects.changes:
         if key[:1] == b"t":
             yield f"buries replica {int.from_bytes(key[9:], 'big')}"
-    for start, _ in turn.effects.drops:
+    for start, _ in (*turn.effects.clears, *turn.effects.drops):
         yield f"deletes the {'rows' if start[:1] == b'r' else 'sessions'} of space {int.from_bytes(start[1:9], 'big')}"
     if turn.effects.flush_engine:
         yield "flushes its rows"

@@ -90,7 +90,7 @@ class CoordinatorProcess:
         if self._stopping_since is not None:
             self._handed_over = self.core.hand_over()
         self._do(self.core.turn(), now)
-        self.store.tend(self.core.host, now, idle=not ready)
+        self._again = self.store.tend(self.core.host, now, idle=not ready)
         self.receivers.tend(now)
         self._wait_ms = self._pause_ms(now, idle=not ready)
 
@@ -112,9 +112,6 @@ class CoordinatorProcess:
         self._tell_others(turn)
         self.store.write(turn.effects, now)
         self.store.apply(turn.effects)
-        if turn.effects.flush_engine:
-            self.core.host.engine_flushed()
-        self._again = turn.effects.flush_engine
         for peer, message in turn.answers:
             self.receivers.send(peer, codec.encode(message))
         for news in turn.broadcasts:

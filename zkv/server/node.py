@@ -115,12 +115,11 @@ class NodeProcess:
             self._hear(body)
         if self._stopping_since is not None:
             self._handed_over = node.hand_over()
-        self._again = False
         self._do(node.turn(), now)
         if self.store.flushed():  # it was short, and ran at once: what waited for it goes in the same turn
             node.host.persisted()
             self._do(node.turn(), now)
-        self.store.tend(node.host, now, idle=not ready)
+        self._again = self.store.tend(node.host, now, idle=not ready)
         if now >= self._chores_at_ms or not ready:
             self._chores(now)
         if ready and now >= self._busy_at_ms:
@@ -158,9 +157,6 @@ class NodeProcess:
         for to, messages in effects.bulk.items():
             self.peers.send(cluster, to, messages, self.node.host.now_ms, lane=SNAPSHOTS)
         self.store.apply(effects)
-        if effects.flush_engine:
-            self.node.host.engine_flushed()
-            self._again = True
         for message in turn.coordinator:
             self.link.tell(codec.encode(message), now)
         for event in turn.events:

@@ -26,9 +26,11 @@ _SQLITE_ROWS = 512
 _NOTHING = LogBatch(())
 
 
-class Checkpointed(Protocol):
-    """Whose log is rewritten at a checkpoint: a `Host`."""
+class Owner(Protocol):
+    """Whose rows are flushed, and whose log is rewritten at a checkpoint: a `Host`."""
 
+    def engine_flush_begins(self) -> None: ...
+    def engine_flushed(self) -> None: ...
     def points(self) -> dict[ReplicaId, EntryId]: ...
     def checkpoint(self, points: Mapping[ReplicaId, EntryId]) -> LogBatch: ...
 
@@ -47,7 +49,9 @@ class Store:
         self._in_flight: tuple[int, bytes] | None = None  # ticket and batch
         self._found_full: bytes | None = None  # a batch to write again when there is room
         self._checkpointing = 0  # ticket of a checkpoint that is on its way; 0: none
-        self._engine_flush: tuple[Mapping[ReplicaId, EntryId], int] | None = None
+        self._engine_flush: tuple[Mapping[ReplicaId, EntryId], int] | None = None  # for a checkpoint
+        self._host_wants_flush = False
+        self._host_flush: int | None = None  # of the engine, that the host waits for
         self._looked_ms = 0
         self._flushed_ms = 0
         self._vouched = True
@@ -55,7 +59,8 @@ class Store:
     @property
     def busy(self) -> bool:
         """Whether `tend` has something to bring to an end."""
-        return self.engine.busy or self._engine_flush is not None or self._found_full is not None
+        waits = self._engine_flush is not None or self._host_flush is not None or self._host_wants_flush
+        return self.engine.busy or waits or self._found_full is not None
 
     def write(self, effects: Effects, now_ms: int) -> None:
         """Begin the flush of the turn's log batch, if it has one."""
@@ -63,13 +68,14 @@ class Store:
             self._submit(self.log.encode(effects.log), now_ms)
 
     def apply(self, effects: Effects) -> None:
-        """Bring the turn's changes to the engine, and flush it where the turn asks for that."""
+        """Bring the turn's changes to the engine. Where the turn asks for a flush, `tend` sees to it."""
         if effects.changes:
             self.engine.apply(effects.changes)
-        for start, end in effects.drops:
+        for start, end in effects.clears:
             self.engine.drop(start, end)
-        if effects.flush_engine:
-            self.engine.flush()
+        for start, end in effects.drops:
+            self.engine.discard(start, end)
+        self._host_wants_flush = self._host_wants_flush or effects.flush_engine
 
     def flushed(self) -> bool:
         """Whether the flush in flight has ended since the last call. Raises StorageError where it failed."""
@@ -92,9 +98,27 @@ class Store:
         self.flushes += 1
         return True
 
-    def tend(self, host: Checkpointed, now_ms: int, *, idle: bool = False) -> None:
-        """Between turns: look at the free space, try again what found none, shorten the log, vouch for its tail."""
+    def tend(self, host: Owner, now_ms: int, *, idle: bool = False) -> bool:
+        """Between turns: flush the engine, look at the free space, try again what found none, shorten the log, vouch
+        for its tail. Whether the host was told something, and so has a turn to take."""
         self.engine.tend(idle=idle)
+        was_told = self._flush_for(host)
+        self._tend_log(host, now_ms)
+        return was_told
+
+    def _flush_for(self, host: Owner) -> bool:
+        """Bring what the host wants on disk there. Whether it is told that something is."""
+        is_done = self._host_flush is not None and self.engine.is_flushed(self._host_flush)
+        if is_done:
+            self._host_flush = None
+            host.engine_flushed()
+        if self._host_wants_flush and self._host_flush is None:
+            self._host_wants_flush = False
+            host.engine_flush_begins()
+            self._host_flush = self.engine.begin_flush(hurry=True)
+        return is_done
+
+    def _tend_log(self, host: Owner, now_ms: int) -> None:
         if now_ms - self._looked_ms >= _SPACE_LOOK_MS:
             self._looked_ms = now_ms
             self.full = self.folder.free_bytes() < limits.DISK_RESERVE_BYTES
@@ -103,7 +127,8 @@ class Store:
                 self._submit(payload, now_ms)
         if self._in_flight is not None or self._found_full is not None:
             return
-        if self._engine_flush is not None:
+        # A replica whose death is not on the engine's disk yet must not be missing from the log.
+        if self._engine_flush is not None and not self._host_wants_flush and self._host_flush is None:
             self._checkpoint(host, *self._engine_flush)
         if self._checkpointing or self._engine_flush is not None:
             return
@@ -123,7 +148,7 @@ class Store:
         self.log.close()
         self.folder.close()
 
-    def _checkpoint(self, host: Checkpointed, points: Mapping[ReplicaId, EntryId], flush: int) -> None:
+    def _checkpoint(self, host: Owner, points: Mapping[ReplicaId, EntryId], flush: int) -> None:
         """Once the engine holds everything up to `points`, rewrite the log."""
         if self.engine.is_flushed(flush):
             self._engine_flush = None

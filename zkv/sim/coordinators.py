@@ -141,9 +141,6 @@ class SimCoordinator(Process):
             self.network.send(self.name, name, Arrival(WORDS, b"", codec.encode(word)))
         self.store.write(turn.effects, now_ms)
         self.store.apply(turn.effects)
-        if turn.effects.flush_engine:
-            self.core.host.engine_flushed()
-            self.wake()
         for peer, message in turn.answers:
             target = peer.decode().partition("#")[0]
             self.network.send(self.name, target, Arrival(REPLIES, self.name.encode(), codec.encode(message)))

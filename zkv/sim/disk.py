@@ -148,9 +148,11 @@ def _unvouched(data: bytes) -> range:
     return range(ends[-2], ends[-1]) if len(ends) > 1 and last != _EMPTY_BODY else range(0)
 
 
-class Checkpointed(Protocol):
-    """Whose log is rewritten at a checkpoint: a `Host`."""
+class Owner(Protocol):
+    """Whose rows are flushed, and whose log is rewritten at a checkpoint: a `Host`."""
 
+    def engine_flush_begins(self) -> None: ...
+    def engine_flushed(self) -> None: ...
     def points(self) -> dict[ReplicaId, EntryId]: ...
     def checkpoint(self, points: Mapping[ReplicaId, EntryId]) -> LogBatch: ...
 
@@ -185,6 +187,7 @@ class Store:
         self._found_full: _Job | None = None  # to be written again when there is room
         self._points: Mapping[ReplicaId, EntryId] | None = None  # of a checkpoint for which the engine is flushed
         self._engine_flushed = False
+        self._host_wants_flush = self._host_flush_runs = self._host_flush_ended = False
         self._finished = False  # the batch's flush is done and not yet told
         self._dead = False
         self._vouched = True
@@ -200,21 +203,24 @@ class Store:
             self._submit(Kind.BATCH, effects.log)
 
     def apply(self, effects: Effects) -> None:
-        """Bring the turn's changes to the engine, and flush it where the turn asks for that."""
+        """Bring the turn's changes to the engine. Where the turn asks for a flush, `tend` sees to it."""
         if effects.changes:
             self.engine.apply(effects.changes)
-        for start, end in effects.drops:
+        for start, end in effects.clears:
             self.engine.drop(start, end)
-        if effects.flush_engine:
-            self.engine.flush()
+        if effects.drops:
+            self._world.after(self._speed.draw_us(self._rng), lambda: self._drop(effects.drops))
+        self._host_wants_flush = self._host_wants_flush or effects.flush_engine
 
     def flushed(self) -> bool:
         """Whether the flush of a batch has ended since the last call."""
         finished, self._finished = self._finished, False
         return finished
 
-    def tend(self, host: Checkpointed, now_ms: int) -> None:
-        """Between turns: look at the free space, try again what found none, shorten the log, vouch for its tail."""
+    def tend(self, host: Owner, now_ms: int) -> None:
+        """Between turns: flush the engine, look at the free space, try again what found none, shorten the log, vouch
+        for its tail."""
+        self._flush_for(host)
         if now_ms - self._looked_ms >= _SPACE_LOOK_MS:
             self._looked_ms = now_ms
             self.full = self.folder.low
@@ -223,8 +229,10 @@ class Store:
                 self._enqueue(job)
         if self._jobs or self._finished or self._found_full is not None:
             return
-        if self._points is not None:
+        if self._points is not None and not (self._host_wants_flush or self._host_flush_runs):
             self._checkpoint(host, self._points)
+        elif self._points is not None:
+            return
         elif self.log.bytes_since_checkpoint >= self.checkpoint_bytes:
             self._points = host.points()
             mark = self.engine.mark
@@ -278,7 +286,30 @@ class Store:
     def _in_flight(self) -> bool:
         return self._found_full is not None or any(job.kind is Kind.BATCH for job in self._jobs)
 
-    def _checkpoint(self, host: Checkpointed, points: Mapping[ReplicaId, EntryId]) -> None:
+    def _drop(self, ranges: list[tuple[bytes, bytes]]) -> None:
+        if not self._dead:
+            for start, end in ranges:
+                self.engine.drop(start, end)
+
+    def _flush_for(self, host: Owner) -> None:
+        """Bring what the host wants on disk there, and tell it."""
+        if self._host_flush_ended:
+            self._host_flush_runs = self._host_flush_ended = False
+            host.engine_flushed()
+            self._wake()
+        if self._host_wants_flush and not self._host_flush_runs:
+            self._host_wants_flush, self._host_flush_runs = False, True
+            host.engine_flush_begins()
+            mark = self.engine.mark
+            self._world.after(self._speed.draw_us(self._rng), lambda: self._end_host_flush(mark))
+
+    def _end_host_flush(self, mark: int) -> None:
+        if not self._dead:
+            self.engine.flush_to(mark)
+            self._host_flush_ended = True
+            self._wake()
+
+    def _checkpoint(self, host: Owner, points: Mapping[ReplicaId, EntryId]) -> None:
         if self._engine_flushed:
             self._points, self._engine_flushed = None, False
             self._submit(Kind.CHECKPOINT, host.checkpoint(points))

@@ -320,9 +320,6 @@ class SimNode(Process):
         for to, messages in effects.bulk.items():
             self._tell_peer(to, messages, BULK)
         self.store.apply(effects)
-        if effects.flush_engine:
-            self.node.host.engine_flushed()
-            self.wake()
         shard_map = self.node.follower.map
         if shard_map is not None and shard_map.coordinators is not self._learnt:
             self._learnt = shard_map.coordinators

@@ -27,6 +27,7 @@ GENERATION_ROWS: Final = 16_384  # sorting them takes a turn 3 ms
 GENERATION_BYTES: Final = 8 * 1024 * 1024
 PIECE_ROWS: Final = 256
 UNFLUSHED_BYTES: Final = 32 * 1024 * 1024  # in the engine and not on its disk: above it, a flush is begun
+_HURRY: Final = 8  # times as large a piece, 2 ms, where somebody waits for the flush
 _BACKLOG: Final = 4  # so many generations may gather while the engine is flushed; then the turn waits
 
 Scan = Generator[tuple[bytes, bytes], None, None]
@@ -73,6 +74,8 @@ class Memtable:
         self._written = 0
         self._flushed = 0
         self._wanted = 0  # the last generation that somebody wants on disk
+        self._hurried = 0  # up to here, in larger pieces
+        self._discards: list[tuple[int, bytes, bytes]] = []  # the last generation that may have rows there, the range
         self._unflushed_bytes = 0
         self._flushing: tuple[int, Future[None]] | None = None  # the last generation that it covers
 
@@ -110,6 +113,10 @@ class Memtable:
         self._recent, self._older, self._recent_bytes = {}, {}, 0
         self._engine.drop(start, end)
 
+    def discard(self, start: bytes, end: bytes) -> None:
+        """Delete start <= key < end some time; nothing there is read or written from now on."""
+        self._discards.append((self._number if self._fresh.rows else self._number - 1, start, end))
+
     def flush(self) -> None:
         self._write_all()
         self._engine.flush()
@@ -125,9 +132,10 @@ class Memtable:
 
     # In the background ----------------------------------------------------------------------------------------------
 
-    def begin_flush(self) -> int:
-        """Want all that was applied so far on disk. Returns a number for `is_flushed`."""
+    def begin_flush(self, *, hurry: bool = False) -> int:
+        """Want all that was applied so far on disk. Returns a number for `is_flushed`. `hurry`: somebody waits."""
         self._wanted = self._number if self._fresh.rows else self._number - 1
+        self._hurried = self._wanted if hurry else self._hurried
         return self._wanted
 
     def is_flushed(self, number: int) -> bool:
@@ -137,17 +145,21 @@ class Memtable:
     @property
     def busy(self) -> bool:
         """Whether rows are still to go to the engine, or a flush of it is running."""
-        return bool(self._fresh.rows or self._queue) or self._flushing is not None
+        return bool(self._fresh.rows or self._queue or self._discards) or self._flushing is not None
 
     def tend(self, *, idle: bool = False) -> None:
         """Do a little of what is waiting; `idle`: nothing else is to be done. Raises what the engine raised."""
         if not self._settle_flush(wait=False):
             return
         if self._queue:
-            self._write(self._piece_rows or len(self._queue))
+            is_hurried = self._number - 1 <= self._hurried
+            self._write(self._piece_rows * (_HURRY if is_hurried else 1) or len(self._queue))
         elif self._unflushed_bytes >= UNFLUSHED_BYTES or self._flushed < self._wanted <= self._written:
             self._flushing = (self._written, self._executor.submit(self._engine.flush))
-        elif self._fresh.rows and (idle or self._wanted > self._written or self._is_full()):
+        elif self._discards and self._discards[0][0] <= self._written:
+            _, start, end = self._discards.pop(0)
+            self._engine.drop(start, end)
+        elif self._fresh.rows and (idle or self._wanted > self._written or self._discards or self._is_full()):
             self._freeze()
 
     def _is_full(self) -> bool:

@@ -47,6 +47,7 @@ class Office:
             self.rows.apply(effects.changes)
             if effects.flush_engine:
                 self.rows.flush()
+                self.core.host.engine_flush_begins()
                 self.core.host.engine_flushed()
 
     def old_rows(self) -> dict[bytes, bytes]:

@@ -184,13 +184,14 @@ class Trio:
                 assert isinstance(decoded, Answers)
                 self.answers[machine.name] += decoded.answers
         machine.rows.apply(turn.effects.changes)
-        for start, end in turn.effects.drops:
+        for start, end in (*turn.effects.clears, *turn.effects.drops):
             machine.rows.drop(start, end)
         if turn.effects.flush_engine and machine.doomed:
             machine.doomed = False
             self.crash(machine.name)
         elif turn.effects.flush_engine:
             machine.rows.flush()
+            node.host.engine_flush_begins()
             node.host.engine_flushed()
 
     def _send(self, machine: Machine, target: NodeId, incarnation: int, messages: list[object]) -> None:

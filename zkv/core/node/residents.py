@@ -60,8 +60,9 @@ class Effects:
     messages: dict[Address, list[PeerMessage]] = field(default_factory=dict)  # to peers, at once
     bulk: dict[Address, list[PeerMessage]] = field(default_factory=dict)  # to peers, over the bulk sockets
     changes: Changes = field(default_factory=dict)  # to the engine, as one batch
-    drops: list[tuple[bytes, bytes]] = field(default_factory=list)  # key ranges to delete from the engine, after that
-    flush_engine: bool = False  # flush the engine, then call `engine_flushed`
+    clears: list[tuple[bytes, bytes]] = field(default_factory=list)  # key ranges to delete from the engine, after that
+    drops: list[tuple[bytes, bytes]] = field(default_factory=list)  # likewise, but some time: never written to again
+    flush_engine: bool = False  # flush the engine, beside what follows: `engine_flush_begins`, then `engine_flushed`
     log: LogBatch | None = None  # write and flush, then call `persisted`
 
 
@@ -99,6 +100,7 @@ class Residents(Generic[M]):
         self._touched: list[Hosted[M]] = []
         self._unfinished: dict[ReplicaId, M] = {}
         self._after_engine: list[Callable[[], None]] = []
+        self._after_this_flush: list[Callable[[], None]] = []  # of the engine, which runs
         self._by_replica: dict[ReplicaId, Hosted[M]] = {}
         self._tombstones: dict[ShardId, set[ReplicaId]] = {}
         self._creating: set[ReplicaId] = set()
@@ -113,9 +115,14 @@ class Residents(Generic[M]):
             self._touched.append(hosted)
         return hosted.replica
 
+    def engine_flush_begins(self) -> None:
+        """A flush of the engine begins, of all that `Effects.changes` has said so far. There is one at a time; until
+        its end, and that of the next if one is wanted, no checkpoint is taken."""
+        self._after_this_flush, self._after_engine = self._after_engine, []
+
     def engine_flushed(self) -> None:
-        """The engine holds on disk all that `Effects.changes` said up to the turn that asked for it."""
-        actions, self._after_engine = self._after_engine, []
+        """The flush is done: what it covers is on disk."""
+        actions, self._after_this_flush = self._after_this_flush, []
         for action in actions:
             action()
 

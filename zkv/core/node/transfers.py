@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Generic
 
+from zkv import limits
 from zkv.core.cluster.versions import DRAFTS_SINCE
 from zkv.core.node.host import Host, Hosted
 from zkv.core.node.residents import M
@@ -36,7 +37,7 @@ class Transfers(Generic[M]):
 
     def __init__(self, host: Host[M], sizes: Mapping[ShardId, int], protocol_of: Callable[[NodeId], int]) -> None:
         """`sizes`: of the shards, in bytes, as far as they are known. `protocol_of`: a node's; 0: not stated."""
-        self.pace = Pace()
+        self.pace = Pace(turn_bytes=limits.SNAPSHOT_TURN_BYTES)
         self._host = host
         self._sizes = sizes
         self._protocol_of = protocol_of
@@ -234,7 +235,7 @@ class Transfers(Generic[M]):
         if space is not None:
             reached = ended.reached if ended is not None else reach(self._host.rows, space)
         if space is not None and reached is not None and self._protocol_of(_home_of(offer)) >= DRAFTS_SINCE:
-            self._host.effects.drops.append(numbered_range(SESSION, space))
+            self._host.effects.clears.append(numbered_range(SESSION, space))
             return space, reached
         self._host.drop_draft(offer.target)
         space = self._host.new_space()
@@ -251,7 +252,7 @@ class Transfers(Generic[M]):
             self._answer(incoming, incoming.refusal())
             self._abandon(digest.target)
         elif drops is not None:
-            self._host.effects.drops += drops
+            self._host.effects.clears += drops
             self._host.drafts.used(digest.target, self._host.now_ms)
             self._answer(incoming, incoming.credit(digest.number))
 

@@ -131,8 +131,8 @@ class Outgoing:
             self._held[self._next] = held
             self._next += 1
             chunks.append(held.message)
-            if isinstance(held.message, SnapshotChunk):
-                self._pace.spend(size_of(held.rows))
+            took = self._pace.spend if isinstance(held.message, SnapshotChunk) else self._pace.describe
+            took(size_of(held.rows))
         if chunks:
             self._sent_ms = self._now_ms
         self.chunks_sent += len(chunks)

@@ -1,4 +1,7 @@
-"""How fast snapshots may leave a node: a bucket of bytes that all its streams draw from."""
+"""How fast snapshots may leave a node: a bucket of bytes that all its streams draw from, and a bound for each turn.
+
+Cutting a chunk takes a turn a few milliseconds, and who asks for a key waits for the turn.
+"""
 
 from typing import Final
 
@@ -6,15 +9,20 @@ _BURST_MS: Final = 100  # of unused rate that is kept
 
 
 class Pace:
-    """A chunk goes while anything is left, and what it takes beyond that is owed: chunks are never cut for it."""
+    """A chunk goes while anything is left, and what it takes beyond that is owed: chunks are never cut for it.
 
-    def __init__(self) -> None:
+    `turn_bytes`: between two ticks; 0: no bound.
+    """
+
+    def __init__(self, *, turn_bytes: int = 0) -> None:
         self.bytes_per_s = 0  # 0: as fast as it goes
+        self._turn_bytes = self._turn_left = turn_bytes
         self._left = 0.0
         self._now_ms = 0
 
     def tick(self, now_ms: int) -> None:
-        """It is `now_ms`."""
+        """It is `now_ms`, and another turn."""
+        self._turn_left = self._turn_bytes
         earned = self.bytes_per_s * (now_ms - self._now_ms) / 1_000
         self._left = min(self._left + earned, self.bytes_per_s * _BURST_MS / 1_000)
         self._now_ms = now_ms
@@ -22,9 +30,14 @@ class Pace:
     @property
     def is_open(self) -> bool:
         """Whether a chunk may go now."""
-        return not self.bytes_per_s or self._left > 0
+        return (not self.bytes_per_s or self._left > 0) and (not self._turn_bytes or self._turn_left > 0)
 
     def spend(self, size: int) -> None:
         """So many bytes go."""
+        self.describe(size)
         if self.bytes_per_s:
             self._left -= size
+
+    def describe(self, size: int) -> None:
+        """So many bytes are looked at, and do not go."""
+        self._turn_left -= size

@@ -9,15 +9,46 @@ _MEMTABLE = "zkv/storage/memtable.py"
 
 DISK = (
     Mutant(
+        "a checkpoint forgets a replica whose death is not on disk yet",
+        "5",
+        "after a crash the engine has a replica of which the log knows nothing: the node refuses to start",
+        (
+            Edit(
+                "zkv/server/store.py",
+                "if self._engine_flush is not None and not self._host_wants_flush and self._host_flush is None:",
+                "if self._engine_flush is not None:",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/server/test_store.py",),
+        why="the simulator has a disk of its own, which minds it, too",
+    ),
+    Mutant(
+        "what is discarded goes before it is written",
+        "20",
+        "rows of a replica that is gone come back, and stay",
+        (
+            Edit(
+                "zkv/storage/memtable.py",
+                "elif self._discards and self._discards[0][0] <= self._written:",
+                "elif self._discards:",
+            ),
+        ),
+        seeds=0,
+        tests=("tests/storage/test_memtable.py",),
+        why="the simulator's engine stands alone",
+    ),
+    Mutant(
         "engine flushed between the pieces of a generation",
         "3",
         "a crash leaves half a turn: an increment is applied again on top of itself",
         (
             Edit(
                 _MEMTABLE,
-                "        if self._queue:\n            self._write(self._piece_rows or len(self._queue))\n        elif",
-                "        if self._queue and self._flushed >= self._wanted:\n"
-                "            self._write(self._piece_rows or len(self._queue))\n        elif self._queue or",
+                "        if self._queue:\n            is_hurried",
+                "        if self._queue and self._flushed < self._wanted and self._flushing is None:\n"
+                "            self._flushing = (self._written, self._executor.submit(self._engine.flush))\n"
+                "        elif self._queue:\n            is_hurried",
             ),
         ),
         seeds=0,

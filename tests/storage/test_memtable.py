@@ -152,3 +152,30 @@ def test_a_flush_wanted_while_rows_are_on_their_way_covers_them(turns: int) -> N
         later.run()
     assert memtable.is_flushed(wanted)
     assert len(disk.on_disk) == 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_discarded_is_gone_in_the_end_and_nothing_else_is(seed: int) -> None:
+    rng = random.Random(seed)
+    disk, later = Disk(), Later()
+    memtable = Memtable(disk, later, generation_rows=rng.choice((10, 60)), piece_rows=rng.choice((1, 3)))
+    kept: dict[bytes, bytes] = {}
+    for number in range(60):
+        if number % 5 == 0:
+            later.run()  # or what comes would wait for it, as it would for a thread
+        space = b"space%02d" % number
+        memtable.apply({space + b"-%d" % row: b"x" for row in range(5)})
+        if rng.random() < 0.5:
+            memtable.discard(space, space + b"~")
+        else:
+            kept |= {space + b"-%d" % row: b"x" for row in range(5)}
+        if rng.random() < 0.2:
+            memtable.begin_flush(hurry=rng.random() < 0.5)
+        for _ in range(rng.randrange(3)):
+            memtable.tend(idle=rng.random() < 0.3)
+            if rng.random() < 0.3:
+                later.run()
+    while memtable.busy:
+        memtable.tend(idle=True)
+        later.run()
+    assert dict(disk.scan(b"", LAST)) == kept

@@ -100,11 +100,12 @@ class Store:
 
     def tend(self, host: Owner, now_ms: int, *, idle: bool = False) -> bool:
         """Between turns: flush the engine, look at the free space, try again what found none, shorten the log, vouch
-        for its tail. Whether the host was told something, and so has a turn to take."""
-        self.engine.tend(idle=idle)
+        for its tail. Whether another turn is wanted at once: the host was told something, or waits for the engine."""
         was_told = self._flush_for(host)
+        went_on = self.engine.tend(idle=idle)
         self._tend_log(host, now_ms)
-        return was_told
+        flush = self._host_flush
+        return was_told or (flush is not None and (went_on or self.engine.is_flushed(flush)))
 
     def _flush_for(self, host: Owner) -> bool:
         """Bring what the host wants on disk there. Whether it is told that something is."""

@@ -147,10 +147,11 @@ class Memtable:
         """Whether rows are still to go to the engine, or a flush of it is running."""
         return bool(self._fresh.rows or self._queue or self._discards) or self._flushing is not None
 
-    def tend(self, *, idle: bool = False) -> None:
-        """Do a little of what is waiting; `idle`: nothing else is to be done. Raises what the engine raised."""
+    def tend(self, *, idle: bool = False) -> bool:
+        """Do a little of what is waiting; `idle`: nothing else is to be done. Whether there was something to do now.
+        Raises what the engine raised."""
         if not self._settle_flush(wait=False):
-            return
+            return False
         if self._queue:
             is_hurried = self._number - 1 <= self._hurried
             self._write(self._piece_rows * (_HURRY if is_hurried else 1) or len(self._queue))
@@ -161,6 +162,9 @@ class Memtable:
             self._engine.drop(start, end)
         elif self._fresh.rows and (idle or self._wanted > self._written or self._discards or self._is_full()):
             self._freeze()
+        else:
+            return False
+        return True
 
     def _is_full(self) -> bool:
         return len(self._fresh.rows) >= self._rows_max or self._fresh.size >= GENERATION_BYTES

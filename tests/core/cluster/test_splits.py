@@ -252,3 +252,15 @@ def test_the_bound_can_be_set_and_turned_off_and_is_kept() -> None:
     sized(town, 100_001)
     town.run_until(lambda: ranges(town) == HALVES)
     assert status_of(town)["tuning"]["split_bytes"] == 100_000  # type: ignore[call-overload]  # a dict, by its name
+
+
+def test_a_split_is_not_cancelled_and_says_what_undoes_it() -> None:
+    town = ordered()
+    losing(town)
+    split(town)
+    [plan] = town.state.splits.values()
+    town.ask(m.CancelOperator(9, plan.id))
+    refused = town.answer_to(9)
+    assert isinstance(refused, m.AdminRefused)
+    assert "is a split" in refused.what
+    assert plan.id in town.state.splits

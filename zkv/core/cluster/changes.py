@@ -167,6 +167,10 @@ class ChangeRequests(PendingRequests[_Waiting]):
                 return self._wrong_with_node(change)
             case CancelOperator() as cancel if cancel.operator in self._state.merges:
                 return None
+            case CancelOperator() as cancel if cancel.operator in self._state.splits:
+                return (
+                    f"operator {cancel.operator} is a split: one entry of a log does it, and zkv table merge undoes it"
+                )
             case CancelOperator() as cancel:
                 plan = self._state.operators.get(cancel.operator)
                 return may_cancel(plan) if plan is not None else f"there is no operator {cancel.operator}"

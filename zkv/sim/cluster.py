@@ -130,7 +130,8 @@ class Cluster:
         While a lost replica is replaced, a group of three passes through four voters of which it needs three: whoever
         loses another disk just then stops the shard for good, and nothing promises otherwise. Nor does it until the
         removal is applied everywhere, for only then do all count by the new membership (rule 11). A voter that never
-        came into being, for its node was given up while its table was made, is a lost one.
+        came into being, for its node was given up while its table was made, is a lost one; so is one without state,
+        that is there only because its leader spoke to it.
         """
         folders = {node.name: node.machine.folder.incarnation for node in self.nodes}
         members = [
@@ -142,7 +143,8 @@ class Cluster:
             and all(folders.get(voter.node) == voter.incarnation for voter in group.voters)
             for group in members
         )
-        hosted = {own.replica.id for node in self.nodes for own in node.node.host.hosted.values()}
+        everybody = (own for node in self.nodes for own in node.node.host.hosted.values())
+        hosted = {own.replica.id for own in everybody if own.machine is not None}
         shards = self.coordinator.core.state.map.shards.values()
         active = (info for info in shards if info.state == ShardState.ACTIVE)
         whole = whole and all(voter.replica in hosted for info in active for voter in info.membership.voters)

@@ -147,7 +147,8 @@ class Cluster:
         hosted = {own.replica.id for own in everybody if own.machine is not None}
         shards = self.coordinator.core.state.map.shards.values()
         active = (info for info in shards if info.state == ShardState.ACTIVE)
-        whole = whole and all(voter.replica in hosted for info in active for voter in info.membership.voters)
+        groups = [*members, *(info.membership for info in active)]
+        whole = whole and all(voter.replica in hosted for group in groups for voter in group.voters)
         healthy = all(node.alive and not node.machine.folder.disk.failing for node in self.nodes)
         return whole and healthy and bool(members)
 

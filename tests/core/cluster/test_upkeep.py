@@ -306,6 +306,17 @@ def test_a_voter_that_dies_during_a_move_is_replaced_by_what_was_on_its_way() ->
     town.run_until(lambda: held(town)[victim] == 0 and held(town)["n2"] == 0 and settled(town), ms=90_000)
 
 
+def test_a_move_gives_up_its_replica_only_where_as_many_as_the_table_wants_stay() -> None:
+    town = serving(*FOUR)
+    orders: list[object] = []
+    town.on_order = lambda node, order: orders.append(order) is None
+    change(town, "drain", "n2")
+    town.run_until(lambda: held(town)["n2"] == 0 and settled(town), ms=60_000)
+    kept = [order.kept for order in orders if isinstance(order, m.ChangeMember) and order.action == "remove"]
+    assert kept
+    assert set(kept) == {3}
+
+
 def test_a_change_of_a_node_that_another_change_removes_at_the_same_time_is_refused() -> None:
     town = serving(*FOUR)
     town.ask(m.ChangeTuning(60, balance=False))

@@ -98,6 +98,8 @@ def test_quorum_without_counts_live_level_voters_and_itself() -> None:
     leader = commit_first(elected(replica()), followers=(2,))
     assert not leader.quorum_without(TWO), "3 has answered nothing yet"
     assert leader.quorum_without(THREE)
+    assert leader.quorum_without(THREE, 2)
+    assert not leader.quorum_without(THREE, 3), "as many as the table wants have to be left"
     leader.step(reply(leader, 3, 1))
     assert leader.quorum_without(TWO)
     assert leader.quorum_without(ONE)

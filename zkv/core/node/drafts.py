@@ -34,7 +34,7 @@ class Drafts:
 
     def load(self, now_ms: int) -> None:
         """Take up what the engine holds."""
-        for key, value in self._rows.scan(_KIND, _after(_KIND)):
+        for key, value in self._rows.scan(_KIND, b"j"):
             draft = records.decode_draft(value)
             self._kept[ReplicaId(int.from_bytes(key[1:], "big"))] = Kept(draft.shard, draft.space, now_ms)
 
@@ -76,7 +76,3 @@ class Drafts:
     def expired(self, now_ms: int) -> list[ReplicaId]:
         """Those that no stream has gone on with for DRAFT_KEPT_MS."""
         return [one for one, kept in self._kept.items() if now_ms - kept.used_ms >= limits.DRAFT_KEPT_MS]
-
-
-def _after(kind: bytes) -> bytes:
-    return bytes([kind[0] + 1])

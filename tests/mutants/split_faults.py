@@ -135,6 +135,35 @@ SPLITS = (
         tests=(_SPLITS,),
     ),
     Mutant(
+        "a split that was called off is given up before its shard says so",
+        "24",
+        "a late order begins it, and no shard of the map has the other keys",
+        (
+            Edit(
+                "zkv/core/cluster/parting.py",
+                "        elif is_void(plan, parent):\n",
+                "        elif plan.abandon or is_void(plan, parent):\n",
+            ),
+        ),
+        elastic=True,
+        tests=(_SPLITS,),
+    ),
+    Mutant(
+        "a split that was called off begins by a late order",
+        "24",
+        "no shard of the map has the other keys",
+        (
+            Edit(
+                "zkv/core/shard/split.py",
+                "if info.membership.version != split.member_version:",
+                "if info.membership.version < split.member_version:",
+            ),
+        ),
+        seeds=0,
+        tests=(_SCENARIOS, _SPLITS),
+        why="the order must come after the plan has ended, and its leader must not have noticed",
+    ),
+    Mutant(
         "a replica that a split is still to make counts as lost",
         "1",
         "it is replaced for nothing",

@@ -25,7 +25,7 @@ coordinator                      the coordinator restarts on what its disk holds
 term 3 5                         shard 3's group elects its leader again, in term 5
 losing KIND                      the next order of that kind is lost (CreateReplica, ChangeMember, ...)
 report n1 shard 1 leader 1 term 1 [version 1]    n1 says this of its replica, as an old leader may
-again                            the order of membership that was given last arrives once more
+again                            the order of membership that was given last arrives once more (again split: to split)
 shards                           what the map says of every shard, and what its group does
 """
 
@@ -210,13 +210,17 @@ class Script:
         town.ask(m.Alive(NodeId(name), node.incarnation, node.number + 1, (report,)), source=node.source)
         self._note()
 
-    def _do_again(self) -> None:
-        town = self._town
-        order = next(order for _, order in reversed(town.sent) if isinstance(order, m.ChangeMember))
-        before = town.groups[order.shard].info.membership
-        town.groups[order.shard].change(order)
-        after = town.groups[order.shard].info.membership
-        self._lines.append("it changes something" if after != before else f"it changes nothing: {_members(after)}")
+    def _do_again(self, what: str = "change") -> None:
+        town, kind = self._town, m.SplitShard if what == "split" else m.ChangeMember
+        order = next(order for _, order in reversed(town.sent) if isinstance(order, kind))
+        before = town.groups[order.shard].info
+        if isinstance(order, m.SplitShard):
+            town.split_group(order)
+        else:
+            town.groups[order.shard].change(order)
+        after = town.groups[order.shard].info
+        nothing = f"it changes nothing: {_members(after.membership)}"
+        self._lines.append("it changes something" if after != before else nothing)
 
     def _do_shards(self) -> None:
         for info in self._town.map.shards:
@@ -263,7 +267,7 @@ def _changes(command: MapCommand) -> list[str]:
     lines += [_plan(plan) for plan in command.operators]
     lines += [f"plan {done} is done" for done in command.finished]
     lines += [f"plan {plan.id}: {told_of_split(plan)}" for plan in command.splits]
-    lines += [f"plan {done} is done: both halves are there" for done in command.parted]
+    lines += [f"plan {done}, of a split, has ended" for done in command.parted]
     return lines or ["nothing"]
 
 

@@ -160,6 +160,8 @@ def cancel(
 ) -> None:
     """Take one back: what it has brought goes again, and its shard is left alone for a minute.
 
+    A split or a merge that its shard has begun by then is done all the same, and `zkv operators` shows it go.
+
     Example: zkv operators cancel 12
     """
     with o.connected(address, timeout) as client:

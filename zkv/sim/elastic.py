@@ -20,6 +20,7 @@ from zkv.sim.swarm import WEATHER, Swarm
 from zkv.sim.world import MS, SECOND
 
 _AMID = "kill amid a snapshot"
+_CALL_OFF = "call off a split or merge"
 ELASTIC = (
     "grow",
     "drain",
@@ -32,6 +33,7 @@ ELASTIC = (
     _AMID,
     "split shard",
     "merge shards",
+    _CALL_OFF,
 )
 _NODES_MAX = 6
 _NODES_MIN = 4  # that serve, so that one of them can be spared
@@ -44,6 +46,7 @@ _OFTEN = {
     "drain": 2.0,
     "split shard": 1.0,
     "merge shards": 1.0,
+    _CALL_OFF: 1.0,
 }  # seconds from strike to strike, in the mean
 _USUALLY = 4.0
 _HASTY = 0.7  # of the seeds even out range tables every half second, with short memories
@@ -139,6 +142,7 @@ class Elastic:
             _AMID: self._kill_amid_a_snapshot,
             "split shard": self._split_shard,
             "merge shards": self._merge_shards,
+            _CALL_OFF: self._call_off,
         }
 
     def strike(self, kind: str, rng: Random) -> str:
@@ -216,6 +220,23 @@ class Elastic:
         plan = self._rng.choice(plans)
         self._order(cancel_operator(plan.id))
         return f"operator {plan.id}"
+
+    def _call_off(self) -> str:
+        """Ask for a split or a merge, and call it off as soon as it is planned, or a little later."""
+        rng = self._rng
+        what = self._split_shard() if rng.random() < 0.6 else self._merge_shards()
+        delay_ms = rng.choice([0, 0, 2, 10, 50])
+        if what:
+            self._await_plan(delay_ms, self._cluster.world.now_us + _AMBUSH_MS * MS)
+        return what and f"{what}; called off {delay_ms} ms after it is planned"
+
+    def _await_plan(self, delay_ms: int, until_us: int) -> None:
+        state = self._cluster.coordinator.core.state
+        plans = [*state.splits, *state.merges]
+        if plans:
+            self._later(delay_ms * MS, lambda: self._order(cancel_operator(plans[-1])))
+        elif self._cluster.world.now_us < until_us:
+            self._later(MS, lambda: self._await_plan(delay_ms, until_us))
 
     def _kill_a_mover(self) -> str:
         """Who has a part in a move: its source, its target, its leader, or the coordinator, which back it soon."""

@@ -6,6 +6,7 @@ from tests.core.cluster.town import RANGE, Town, create
 from zkv import limits
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.cooling import COLD_REQUESTS, LOOK_MS, PARTS, bytes_together_max
+from zkv.core.cluster.upkeep import LEFT_ALONE_MS
 from zkv.ids import NodeId
 
 SMALL = 1_000
@@ -54,6 +55,18 @@ def test_small_cold_neighbours_become_one_but_never_over_a_border_that_was_asked
     assert town.starts == [b"", b"g"]
     plans = [plan for command in town.commands for plan in command.merges]
     assert {plan.why for plan in plans} == {"both are small, and hardly asked"}
+
+
+def test_neighbours_whose_merge_was_cancelled_are_left_alone_for_a_while() -> None:
+    town = Cooled()
+    town.on_order = lambda node, order: not isinstance(order, m.MergeShard) or order.abandon
+    town.run_until(lambda: bool(town.state.merges), 5 * COLD_FOR_MS)
+    [plan] = town.state.merges.values()
+    town.ask(m.CancelOperator(10, plan.id))
+    town.run_until(lambda: not town.state.merges)
+    town.rest(LEFT_ALONE_MS - COLD_FOR_MS // 2)
+    assert not any(own.merge.source == plan.merge.source for own in town.state.merges.values())
+    town.run_until(lambda: plan.merge.source in {own.merge.source for own in town.state.merges.values()}, 200_000)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from tests.core.cluster.town import RANGE, Town, create, serving, status_of
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.reports import Reports
+from zkv.core.cluster.upkeep import LEFT_ALONE_MS
 from zkv.core.raft.messages import Membership
 from zkv.core.shard.commands import EFFECT_NONE, EFFECT_UNKNOWN
 from zkv.core.shard.descriptor import ShardInfo
@@ -254,13 +255,82 @@ def test_the_bound_can_be_set_and_turned_off_and_is_kept() -> None:
     assert status_of(town)["tuning"]["split_bytes"] == 100_000  # type: ignore[call-overload]  # a dict, by its name
 
 
-def test_a_split_is_not_cancelled_and_says_what_undoes_it() -> None:
+def test_a_planned_split_is_called_off_by_its_shard_and_no_late_order_begins_it() -> None:
     town = ordered()
-    losing(town)
+    orders = losing(town)
     split(town)
+    town.run_until(lambda: bool(orders))
+    [plan] = town.state.splits.values()
+    town.ask(m.CancelOperator(9, plan.id))
+    assert isinstance(town.answer_to(9), m.AdminDone)
+    town.run_until(lambda: town.state.splits == {})
+    refused = town.answer_to(5)
+    assert isinstance(refused, m.AdminRefused)
+    assert ("come to nothing" in refused.what, refused.effect) == (True, EFFECT_NONE)
+    town.split_group(orders[0])
+    town.run(2_000)
+    assert ranges(town) == WHOLE
+    assert town.shards_of("ordered")[0].membership.version == plan.split.member_version + 1
+
+
+def test_a_split_that_is_called_off_too_late_is_done_and_shown() -> None:
+    """The shard is split, its leader dies before it says so, and the plan is called off meanwhile."""
+    town = ordered()
+    orders = losing(town)
+    split(town)
+    town.run_until(lambda: bool(orders))
+    town.on_order = lambda node, order: False
+    [plan] = town.state.splits.values()
+    town.ask(m.CancelOperator(9, plan.id))
+    town.split_group(orders[0])
+    town.on_order = lambda node, order: True
+    town.run_until(lambda: ranges(town) == HALVES)
+    town.run(1_000)
+    assert town.state.splits == {}
+    assert town.answer_to(5) is not None
+
+
+def test_a_split_that_is_done_cannot_be_called_off_and_says_what_undoes_it() -> None:
+    town = ordered()
+    town.late.add("n3")
+    split(town)
+    town.run_until(lambda: ranges(town) == HALVES)
     [plan] = town.state.splits.values()
     town.ask(m.CancelOperator(9, plan.id))
     refused = town.answer_to(9)
     assert isinstance(refused, m.AdminRefused)
-    assert "is a split" in refused.what
-    assert plan.id in town.state.splits
+    assert ("zkv table merge" in refused.what, refused.effect) == (True, EFFECT_NONE)
+
+
+def test_a_coordinator_that_begins_anew_goes_on_calling_it_off() -> None:
+    town = ordered()
+    orders = losing(town)
+    split(town)
+    town.run_until(lambda: bool(orders))
+    town.on_order = lambda node, order: False
+    [plan] = town.state.splits.values()
+    town.ask(m.CancelOperator(9, plan.id))
+    town.run(1_000)
+    row = next(row for row in status_of(town)["operators"] if row["kind"] == "split-shard")
+    assert (row["step"], row["id"]) == ("abandon", plan.id)
+    town.start_coordinator()
+    town.on_order = lambda node, order: not isinstance(order, m.SplitShard)
+    town.run_until(lambda: town.state.splits == {})
+    assert ranges(town) == WHOLE
+
+
+def test_a_shard_whose_split_was_called_off_is_not_split_by_itself_for_a_while() -> None:
+    town = ordered()
+    orders = losing(town)
+    sized(town, town.state.bounds.split_bytes + 1)
+    town.run_until(lambda: bool(orders))
+    [plan] = town.state.splits.values()
+    town.ask(m.CancelOperator(9, plan.id))
+    town.run_until(lambda: town.state.splits == {})
+    town.on_order = lambda node, order: True
+    sized(town, town.state.bounds.split_bytes + 1)
+    town.run(LEFT_ALONE_MS // 2)
+    assert ranges(town) == WHOLE
+    town.run(LEFT_ALONE_MS)
+    sized(town, town.state.bounds.split_bytes + 1)
+    town.run_until(lambda: ranges(town) == HALVES)

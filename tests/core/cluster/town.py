@@ -61,6 +61,8 @@ class Group:
             learners = (*learners, order.member)
         elif order.action == "promote":
             voters = (*voters, order.member)
+        elif order.action == "renew":
+            voters, learners = held.voters, held.learners
         after = Membership(held.version + 1, voters, learners)
         self.info = msgspec.structs.replace(self.info, membership=after)
 

@@ -29,6 +29,7 @@ from zkv.core.cluster.moves import Move, wanted_moves
 from zkv.core.cluster.pending import Answer, PendingRequests
 from zkv.core.cluster.registrar import NODE_NAME_CHARACTERS_MAX, WEIGHT_MAX
 from zkv.core.cluster.shardmap import NodeDuty, NodeInfo, NodeState
+from zkv.core.cluster.splits import SplitPlan
 from zkv.core.cluster.standing import Standing
 from zkv.core.cluster.upkeep import Upkeep, may_cancel, with_tuning
 from zkv.core.raft.quorum import majority
@@ -87,11 +88,8 @@ class ChangeRequests(PendingRequests[_Waiting]):
             match waiting.change:
                 case ChangeNode():
                     draft.put_node(changed(draft, waiting.change))
-                case CancelOperator() as cancel if cancel.operator in self._state.merges:
-                    draft.put_merge(structs.replace(self._state.merges[cancel.operator], abandon=True))
-                case CancelOperator():
-                    plan = next(plan for plan in draft.operators() if plan.id == waiting.change.operator)
-                    self._upkeep.cancel(draft, plan)
+                case CancelOperator() as cancel:
+                    self._cancel(draft, cancel.operator)
                 case ChangeTuning() as tuning:
                     with_tuning(
                         draft,
@@ -100,6 +98,20 @@ class ChangeRequests(PendingRequests[_Waiting]):
                         moves_per_node=tuning.moves_per_node,
                         bytes_per_s=tuning.bytes_per_s,
                     )
+
+    def _cancel(self, draft: Draft, number: int) -> None:
+        """Take a move back; of splits and merges only the shard can say what has become, so they are called off."""
+        merge = next((plan for plan in draft.merges() if plan.id == number), None)
+        split = next((plan for plan in draft.splits() if plan.id == number), None)
+        move = next((plan for plan in draft.operators() if plan.id == number), None)
+        if merge is not None:
+            draft.put_merge(structs.replace(merge, abandon=True))
+            self._upkeep.leave_alone(merge.merge.target, merge.merge.source)
+        elif split is not None and not split.shown:
+            draft.put_split(structs.replace(split, abandon=True))
+            self._upkeep.leave_alone(split.shard)
+        elif move is not None:
+            self._upkeep.cancel(draft, move)
 
     def plan(self, request: PlanRequest, standing: Standing) -> PlanAnswer | AdminRefused:
         """What the change would move. `standing` is over a draft that nothing has been put into."""
@@ -149,8 +161,9 @@ class ChangeRequests(PendingRequests[_Waiting]):
                 return is_as_wanted and (waiting.drafted or not change.plan)
             case CancelOperator() as cancel:
                 plan = self._state.operators.get(cancel.operator)
-                merge = self._state.merges.get(cancel.operator)
-                return waiting.drafted and (plan is None or plan.undone) and (merge is None or merge.abandon)
+                merge, split = self._state.merges.get(cancel.operator), self._state.splits.get(cancel.operator)
+                is_off = (merge is None or merge.abandon) and (split is None or split.abandon)
+                return waiting.drafted and is_off and (plan is None or plan.undone)
             case ChangeTuning() as tuning:
                 given = structs.asdict(tuning).items()
                 held = structs.asdict(self._state.map.tuning)
@@ -168,9 +181,7 @@ class ChangeRequests(PendingRequests[_Waiting]):
             case CancelOperator() as cancel if cancel.operator in self._state.merges:
                 return None
             case CancelOperator() as cancel if cancel.operator in self._state.splits:
-                return (
-                    f"operator {cancel.operator} is a split: one entry of a log does it, and zkv table merge undoes it"
-                )
+                return _wrong_with_split(self._state.splits[cancel.operator])
             case CancelOperator() as cancel:
                 plan = self._state.operators.get(cancel.operator)
                 return may_cancel(plan) if plan is not None else f"there is no operator {cancel.operator}"
@@ -180,7 +191,9 @@ class ChangeRequests(PendingRequests[_Waiting]):
                 return f"a rate is 0 (no limit) or at least {least} bytes a second" if is_slow else None
 
     def _gone_meanwhile(self, change: Change) -> str | None:
-        """Whether what was drafted can come true no more: another change has had its way, and the node is gone."""
+        """Whether what was drafted can come true no more: another change has had its way, or the shard was faster."""
+        if isinstance(change, CancelOperator) and change.operator in self._state.splits:
+            return _wrong_with_split(self._state.splits[change.operator])
         if not isinstance(change, ChangeNode) or change.node in self._state.map.nodes:
             return None
         return f"{change.node} was removed meanwhile"
@@ -262,6 +275,11 @@ def changed_node(node: NodeInfo, change: ChangeNode) -> NodeInfo:
             if change.zone is not None:
                 node = structs.replace(node, zone=change.zone, fixed_zone=True)
             return node
+
+
+def _wrong_with_split(plan: SplitPlan) -> str | None:
+    """Why it cannot be called off any more; None if it can."""
+    return f"operator {plan.id} has split its shard already: zkv table merge undoes it" if plan.shown else None
 
 
 def _planned(move: Move) -> PlannedMove:

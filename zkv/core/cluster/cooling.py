@@ -5,7 +5,7 @@ so for an hour (`Bounds.cold_ms`). A border that a table was created with stays,
 there. One merge at a time; what leaders say of their shards is hearsay, so a new coordinator waits for the whole hour.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Final
 
@@ -64,12 +64,14 @@ class Cooling:
                 self._ripe.append((left.shard, right.shard))
         return bool(self._ripe) and not state.merges
 
-    def draft(self, draft: Draft, map_version: int) -> None:
+    def draft(self, draft: Draft, map_version: int, is_left_alone: Callable[[ShardId], bool]) -> None:
         """Plan one merge of those that are ripe, if none is under way."""
         ripe, self._ripe = self._ripe, []
         for left, right in ripe:
             one, other = draft.shard(left), draft.shard(right)
             if draft.merges() or one is None or other is None or one.end != other.start:
+                continue
+            if is_left_alone(left) or is_left_alone(right):
                 continue
             draft_merge(draft, one, other, "both are small, and hardly asked", map_version)
 

@@ -125,7 +125,10 @@ class ChangeNode(Message, tag=51, frozen=True, gc=False):
 
 
 class CancelOperator(Message, tag=52, frozen=True, gc=False):
-    """Client to coordinator: this plan is not to be; what it has done so far is taken back."""
+    """Client to coordinator: this plan is not to be; what it has done so far is taken back.
+
+    Of a split or a merge, whose shard decides: done once it is called off, which may turn out to have been too late.
+    """
 
     id: int
     operator: int
@@ -311,11 +314,12 @@ class ChangeMember(Message, tag=67, frozen=True, gc=False):
 
     `action`: "learn" adds `member` as a learner, "promote" makes it a voter (refused until it has caught up), "remove"
     takes it out (refused if no quorum of live, caught-up voters would be left, or fewer such voters than `kept`).
+    "renew" leaves all as they are, under the next version: what was planned for this one can never happen then.
     """
 
     shard: ShardId
     expected: int
-    action: Annotated[str, Meta(pattern="^(learn|promote|remove)$")]
+    action: Annotated[str, Meta(pattern="^(learn|promote|remove|renew)$")]
     member: Member
     kept: int = 0
 

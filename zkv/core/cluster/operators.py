@@ -187,7 +187,7 @@ def listed(plan: ReplaceReplica, info: ShardInfo | None, *, waits: bool = False)
 def listed_split(plan: SplitPlan, child: ShardInfo | None, is_known: Callable[[Member], bool]) -> OperatorRow:
     """A split as a line: before the map shows it, and then until each replica of the new shard is known."""
     if not plan.shown or child is None:
-        return OperatorRow("split-shard", plan.shard, "split", None, plan.why)
+        return OperatorRow("split-shard", plan.shard, "abandon" if plan.abandon else "split", None, plan.why, plan.id)
     waited = next((voter.node for voter in child.membership.voters if not is_known(voter)), None)
     return OperatorRow("split-shard", plan.shard, "settle", waited, plan.why)
 

@@ -124,9 +124,11 @@ class Orders:
         """Of shards that are to be split, to who leads them."""
         for plan in self._state.splits.values():
             info = self._state.map.shards.get(plan.shard)
-            order = order_for_split(plan, info) if info is not None else None
             leader = info.leading() if info is not None else None
-            if order is not None and leader is not None and self.is_live(leader):
+            if info is None or leader is None or not self.is_live(leader):
+                continue
+            order = order_for_split(plan, info, leader)
+            if order is not None:
                 yield leader.node, order
 
     def _merges(self) -> Iterator[tuple[NodeId, Order]]:

@@ -11,7 +11,7 @@ twice for one figure, and each half is judged by figures of its own.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from zkv import limits
@@ -58,11 +58,12 @@ class Outgrown:
         large = bounds.split_bytes and any(size.bytes > bounds.split_bytes for size in said.values())
         return bool(large) or any(self._is_hot(size, bounds.hot_ms) for size in said.values())
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: Draft, is_left_alone: Callable[[ShardId], bool]) -> None:
         """Plan splits: first of what is too large, the largest first, then of what is too hot; a few at a time."""
         plans, bounds = draft.splits(), draft.bounds
         busy = {plan.shard for plan in plans} | {plan.split.shard for plan in plans} | merging(draft.merges())
         shards = {info.shard: info for info in draft.shards()}
+        busy |= {shard for shard in self.held if is_left_alone(shard)}
         free = [size for shard, size in self.held.items() if shard in shards and shard not in busy]
         wanted: list[tuple[ShardSize, bytes, str, int]] = []
         if bounds.split_bytes:

@@ -27,10 +27,13 @@ SPLIT_WAIT_MS: Final = 10_000  # a request not done by then is answered Timeout;
 SPLITS_MAX: Final = 100  # requests waiting at once; more: Overloaded
 
 
-def draft_split(draft: Draft, info: ShardInfo, at: bytes, why: str) -> None:
-    """Put a plan that splits the shard at this partition key, if its members are at rest."""
-    if _is_at_rest(draft, info) and info.shard not in merging(draft.merges()):
-        draft.put_split(SplitPlan(draft.new_operator(), info.shard, _entry(draft, info, at), why))
+def draft_split(draft: Draft, info: ShardInfo, at: bytes, why: str) -> SplitPlan | None:
+    """Put a plan that splits the shard at this partition key, if its members are at rest; None if they are not."""
+    if not _is_at_rest(draft, info) or info.shard in merging(draft.merges()):
+        return None
+    plan = SplitPlan(draft.new_operator(), info.shard, _entry(draft, info, at), why)
+    draft.put_split(plan)
+    return plan
 
 
 def draft_news(draft: Draft, news: Iterable[ShardInfo]) -> None:
@@ -61,10 +64,21 @@ def draft_progress(draft: Draft, is_known: Callable[[Member], bool]) -> None:
     """Carry the plans on. `is_known`: whether that replica has been reported by its node."""
     for plan in draft.splits():
         parent, child = draft.shard(plan.shard), draft.shard(plan.split.shard)
-        if parent is None or (plan.shown and _is_settled(child, is_known)):
+        if parent is None:
             draft.finish_split(plan)
-        elif not plan.shown and is_void(plan, parent) and _is_at_rest(draft, parent):
-            draft.put_split(structs.replace(plan, split=_entry(draft, parent, plan.split.at)))
+        elif plan.shown:
+            if _is_settled(child, is_known):
+                draft.finish_split(plan)
+        elif is_void(plan, parent):
+            _plan_anew(draft, plan, parent)
+
+
+def _plan_anew(draft: Draft, plan: SplitPlan, parent: ShardInfo) -> None:
+    """The entry can never take effect any more: another one, or none if it is not wanted."""
+    if plan.abandon:
+        draft.finish_split(plan)
+    elif _is_at_rest(draft, parent):
+        draft.put_split(structs.replace(plan, split=_entry(draft, parent, plan.split.at)))
 
 
 def _is_settled(child: ShardInfo | None, is_known: Callable[[Member], bool]) -> bool:
@@ -84,8 +98,11 @@ def _entry(draft: Draft, info: ShardInfo, at: bytes) -> Split:
 
 @dataclass(slots=True)
 class _Waiting:
+    """`plan`: what was made of it; 0: nothing yet."""
+
     request: SplitTable | TuneSplits
     since_ms: int
+    plan: int = 0
 
 
 class SplitRequests(PendingRequests[_Waiting]):
@@ -107,13 +124,14 @@ class SplitRequests(PendingRequests[_Waiting]):
                     draft.put_bounds(_tuned(draft.bounds, waiting.request))
                 continue
             table = self._state.map.table(waiting.request.name)
-            if table is None or _wrong_with(self._state.map, table):
+            if table is None or waiting.plan or _wrong_with(self._state.map, table):
                 continue
             at = waiting.request.at
             info = next((own for own in draft.shards() if own.table == table.table and own.owns(at)), None)
             busy = {plan.shard for plan in draft.splits() if not plan.shown} | merging(draft.merges())
             if info is not None and info.start != at and info.shard not in busy:
-                draft_split(draft, info, at, "an operator asked for it")
+                plan = draft_split(draft, info, at, "an operator asked for it")
+                waiting.plan = plan.id if plan is not None else 0
 
     def _judge_tuning(self, request: TuneSplits) -> Answer | None:
         wrong = _wrong_bytes(request.bytes)
@@ -135,9 +153,16 @@ class SplitRequests(PendingRequests[_Waiting]):
         wrong = _wrong_with(shard_map, table)
         if wrong:
             return AdminRefused(request.id, "NotPossible", wrong, EFFECT_NONE)
+        if self._came_to_nothing(waiting.plan):
+            what = "the split has come to nothing: it was cancelled, or its shard became part of another"
+            return AdminRefused(request.id, "NotPossible", what, EFFECT_NONE)
         if now_ms - waiting.since_ms >= SPLIT_WAIT_MS:
             return AdminRefused(request.id, "Timeout", "the shard is not split yet, but is to be", EFFECT_UNKNOWN)
         return None
+
+    def _came_to_nothing(self, plan: int) -> bool:
+        """Whether the plan was committed, and has ended. (A split that is done is seen in the map.)"""
+        return 0 < plan < self._state.counters.operator and plan not in self._state.splits
 
 
 def _tuned(bounds: Bounds, request: TuneSplits) -> Bounds:

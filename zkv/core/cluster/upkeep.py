@@ -109,7 +109,12 @@ class Upkeep:
             draft.put_operator(back)
         else:
             draft.finish(plan)
-        self._left_alone[plan.shard] = self._liveness.now_ms + LEFT_ALONE_MS
+        self.leave_alone(plan.shard)
+
+    def leave_alone(self, *shards: ShardId) -> None:
+        """An operator has cancelled a plan for them: they are left as they are for a while."""
+        until_ms = self._liveness.now_ms + LEFT_ALONE_MS
+        self._left_alone.update(dict.fromkeys(shards, until_ms))
 
     def is_left_alone(self, shard: ShardId) -> bool:
         """Whether an operator has cancelled a plan for it, not long ago."""

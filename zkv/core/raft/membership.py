@@ -34,7 +34,8 @@ def find(membership: Membership, replica: ReplicaId) -> Member | None:
 def changed(membership: Membership, change: str, member: Member) -> Membership | str:
     """The membership after `change`: the same object if it is so already, a sentence if it cannot be.
 
-    "learn" adds a learner, "promote" makes a learner a voter, "remove" takes either out.
+    "learn" adds a learner, "promote" makes a learner a voter, "remove" takes either out. "renew" changes nobody: from
+    then on nothing can happen any more that was meant for the version before.
     """
     known = find(membership, member.replica)
     match change:
@@ -55,6 +56,8 @@ def changed(membership: Membership, change: str, member: Member) -> Membership |
             if not voters:
                 return f"replica {member.replica} is the only voter"
             return _next(membership, voters, _without(membership.learners, known))
+        case "renew":
+            return _next(membership, membership.voters, membership.learners)
         case _:
             return f"no such change: {change!r}"
 

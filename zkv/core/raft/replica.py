@@ -137,7 +137,7 @@ class Replica(ReplicaState):
         return self._append(kind, payload)
 
     def propose_membership(self, change: str, member: Member, expected: int, kept: int = 0) -> str | None:
-        """Propose "learn", "promote" or "remove" if the membership's version is `expected`.
+        """Propose "learn", "promote", "remove" or "renew" if the membership's version is `expected`.
 
         None: it is proposed, or is so already. Else a sentence that says why not. `kept`: see `quorum_without`.
         """

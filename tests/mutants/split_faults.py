@@ -149,6 +149,21 @@ SPLITS = (
         tests=(_SPLITS,),
     ),
     Mutant(
+        "a split of a range that has changed since is waited for",
+        "24",
+        "it is never done, and its shard is not split again",
+        (
+            Edit(
+                "zkv/core/cluster/splits.py",
+                " or held.range_version > wanted.range_version",
+                "",
+            ),
+        ),
+        seeds=0,
+        tests=(_SPLITS,),
+        why="the source of an abandoned merge must be split before it serves again: one seed in 200",
+    ),
+    Mutant(
         "a split that was called off begins by a late order",
         "24",
         "no shard of the map has the other keys",

@@ -141,6 +141,20 @@ def test_other_ids_are_given_only_once_the_members_have_changed() -> None:
     assert town.shards_of("ordered")[1].shard == orders[-1].split.shard
 
 
+def test_a_split_of_a_range_whose_version_has_changed_since_is_planned_anew() -> None:
+    """Planned when a merge had come to nothing and its source had not heard of it: it serves again in a new range."""
+    town = ordered()
+    orders = losing(town)
+    split(town)
+    town.run_until(lambda: bool(orders))
+    group = town.groups[town.shards_of("ordered")[0].shard]
+    group.info = structs.replace(group.info, range_version=2)
+    town.run_until(lambda: orders[-1].split.shard != orders[0].split.shard)
+    assert orders[-1].split.range_version == 2
+    town.on_order = lambda node, order: True
+    town.run_until(lambda: ranges(town) == HALVES)
+
+
 def test_two_splits_of_one_shard_go_one_after_the_other() -> None:
     town = ordered()
     split(town, b"m", 5)

@@ -57,8 +57,10 @@ def unborn(plans: Iterable[SplitPlan]) -> Collection[ShardId]:
 
 
 def is_void(plan: SplitPlan, info: ShardInfo) -> bool:
-    """Whether the shard has changed its members since, so that the entry can never take effect any more.
+    """Whether the shard has changed since, its members or (a merge came to nothing) the version of its range.
 
-    Whoever reports later members has applied everything before them; had a split been there, its range would show it.
+    The entry can never take effect any more then: whoever reports that has applied everything before it, and had the
+    split been there, its range would show it.
     """
-    return info.membership.version > plan.split.member_version
+    held, wanted = info, plan.split
+    return held.membership.version > wanted.member_version or held.range_version > wanted.range_version

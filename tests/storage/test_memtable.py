@@ -179,3 +179,20 @@ def test_what_is_discarded_is_gone_in_the_end_and_nothing_else_is(seed: int) -> 
         memtable.tend(idle=True)
         later.run()
     assert dict(disk.scan(b"", LAST)) == kept
+
+
+def test_it_is_behind_while_a_generation_waits_for_the_engine_to_be_flushed() -> None:
+    later = Later()
+    table = Memtable(MemoryEngine(), later, generation_rows=10)
+    table.apply({b"%d" % number: b"1" for number in range(9)})
+    table.begin_flush()
+    assert not table.behind
+    while table.tend():  # until the flush runs
+        pass
+    table.apply({b"%d" % number: b"2" for number in range(9)})
+    assert not table.behind, "it has room for a generation"
+    table.apply({b"9": b"2"})
+    assert table.behind
+    later.run()
+    table.tend()
+    assert not table.behind

@@ -104,6 +104,7 @@ class NodeProcess:
         now = now_ms()  # after the last message was received (rule 8)
         node = self.node
         node.tick(now)
+        node.transfers.behind = self.store.behind
         node.service.youngest = youngest(wall_ms())
         if self.store.flushed():
             node.host.persisted()

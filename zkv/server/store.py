@@ -62,6 +62,11 @@ class Store:
         waits = self._engine_flush is not None or self._host_flush is not None or self._host_wants_flush
         return self.engine.busy or waits or self._found_full is not None
 
+    @property
+    def behind(self) -> bool:
+        """Whether the engine is: snapshots are to come more slowly, so that memory is bounded."""
+        return self.engine.behind
+
     def write(self, effects: Effects, now_ms: int) -> None:
         """Begin the flush of the turn's log batch, if it has one."""
         if effects.log is not None:

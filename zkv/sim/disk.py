@@ -194,6 +194,11 @@ class Store:
         self._flushed_ms = 0
         self._looked_ms = 0
 
+    @property
+    def behind(self) -> bool:
+        """Here the engine always is, as long as a flush of it runs."""
+        return self._host_flush_runs or self._points is not None
+
     def write(self, effects: Effects, now_ms: int) -> None:
         """Begin the flush of the turn's log batch, if it has one."""
         if effects.log is not None:

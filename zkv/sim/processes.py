@@ -269,6 +269,7 @@ class SimNode(Process):
         """As in `server/node.py`."""
         node = self.node
         node.tick(now_ms)
+        node.transfers.behind = self.store.behind
         if self.store.flushed():
             node.host.persisted()
         for arrival in arrivals:

@@ -147,6 +147,11 @@ class Memtable:
         """Whether rows are still to go to the engine, or a flush of it is running."""
         return bool(self._fresh.rows or self._queue or self._discards) or self._flushing is not None
 
+    @property
+    def behind(self) -> bool:
+        """Whether more has gathered than the engine takes while it is flushed: who can wait with more should."""
+        return self._flushing is not None and self._is_full()
+
     def tend(self, *, idle: bool = False) -> bool:
         """Do a little of what is waiting; `idle`: nothing else is to be done. Whether there was something to do now.
         Raises what the engine raised."""

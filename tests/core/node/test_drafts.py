@@ -241,3 +241,24 @@ def test_a_stream_that_falls_silent_leaves_its_draft_to_the_next(broken: Broken)
     broken.said.clear()
     broken.install()
     assert broken.brought() <= ROWS - had + 10
+
+
+def test_a_receiver_whose_engine_is_behind_credits_nothing_until_it_is_not(broken: Broken) -> None:
+    """So what waits there in memory is what has been credited before, however fast the rows come."""
+    transfers = broken.member.node.transfers
+    transfers.behind = True
+    broken.pass_ms(300)
+    had = broken.rows_here()
+    broken.pass_ms(300)
+    assert broken.rows_here() == had < ROWS
+    assert transfers.busy
+    transfers.behind = False
+    broken.install()
+
+
+def test_a_credit_that_waits_for_the_engine_is_told_again_before_the_sender_gives_up(broken: Broken) -> None:
+    broken.member.node.transfers.behind = True
+    broken.run(lambda: broken.rows_here() == ROWS or not broken.member.node.transfers.busy)
+    assert not broken.member.node.transfers.receiving()
+    broken.member.node.transfers.behind = False
+    broken.install()

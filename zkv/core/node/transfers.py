@@ -38,6 +38,7 @@ class Transfers(Generic[M]):
     def __init__(self, host: Host[M], sizes: Mapping[ShardId, int], protocol_of: Callable[[NodeId], int]) -> None:
         """`sizes`: of the shards, in bytes, as far as they are known. `protocol_of`: a node's; 0: not stated."""
         self.pace = Pace(turn_bytes=limits.SNAPSHOT_TURN_BYTES)
+        self.behind = False  # the engine here is: what comes is written, and credited only when it is not any more
         self._host = host
         self._sizes = sizes
         self._protocol_of = protocol_of
@@ -46,6 +47,7 @@ class Transfers(Generic[M]):
         self._outgoing: dict[int, tuple[Hosted[M], Member, Outgoing]] = {}
         self._merging: dict[int, MergeState] = {}  # of the shards of outgoing streams, as those began
         self._incoming: dict[ReplicaId, Incoming] = {}
+        self._uncredited: set[ReplicaId] = set()  # of these, chunks whose credit waits for the engine
 
     def want(self, hosted: Hosted[M], member: Member) -> None:
         """That member needs a snapshot; it begins in the next turn."""
@@ -99,6 +101,10 @@ class Transfers(Generic[M]):
                 self._leave(replica)
             elif credit is not None:
                 self._answer(incoming, credit)
+            elif replica in self._uncredited and not self.behind:
+                self._answer(incoming, incoming.credit())
+        if not self.behind:
+            self._uncredited.clear()
         for replica in self._host.drafts.expired(now_ms):
             if replica not in self._incoming:
                 self._host.drop_draft(replica)
@@ -270,6 +276,8 @@ class Transfers(Generic[M]):
             self._host.drafts.used(chunk.target, self._host.now_ms)
             if incoming.complete:
                 self._go_live(incoming)
+            elif self.behind:
+                self._uncredited.add(chunk.target)
             else:
                 self._answer(incoming, incoming.credit())
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from zkv.errors import StartError, StorageError, ZkvError
 from zkv.server.coordinator import CoordinatorProcess
 from zkv.server.exits import Exit
+from zkv.server.heap import map_large_blocks
 from zkv.server.node import NodeProcess
 from zkv.server.settings import CoordinatorSettings, NodeSettings
 from zkv.storage.faults import DiskFull
@@ -24,6 +25,7 @@ def run_coordinator(settings: CoordinatorSettings) -> int:
 
 
 def _run(serve: Callable[[], None]) -> int:
+    map_large_blocks()
     try:
         serve()
     except DiskFull as error:  # a later start may find room

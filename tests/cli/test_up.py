@@ -15,11 +15,11 @@ import pytest
 import zkv
 from zkv.cli import up as up_module
 from zkv.server.exits import Exit
-from zkv.testing.ports import ClaimedPorts, is_free
+from zkv.testing.ports import ClaimedPorts
 
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 90.0
-OFFSETS = (0, 1, 10, 20, 30)
+BESIDE = (1, 10, 20, 30)  # where `zkv up` has its other ports, seen from the base port
 NAMES = ("coordinator", "node1", "node2", "node3")
 
 
@@ -73,14 +73,9 @@ class Up:
 
 @pytest.fixture
 def base_port() -> Iterator[int]:
-    """A base port whose five ports are free."""
-    for _ in range(100):
-        with ClaimedPorts(1) as claimed:
-            port = claimed.ports[0]
-            if all(is_free(port + offset) for offset in OFFSETS):
-                yield port
-                return
-    pytest.fail("no five free ports at the right distances")
+    """A base port whose ports nobody else takes meanwhile."""
+    with ClaimedPorts(1, beside=BESIDE) as claimed:
+        yield claimed.ports[0]
 
 
 @pytest.fixture

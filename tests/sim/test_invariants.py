@@ -92,13 +92,15 @@ PLANTED: list[tuple[Plant, str]] = [
     (take_damage_for_a_torn_end, "a log was opened without complaint"),
     (flush_nothing, "refuses a folder that nobody has harmed"),
 ]
+FIRST = {vote_for_all: 31}  # where to begin, if far from the first: what few seeds notice takes a while to meet
 
 
 @pytest.mark.parametrize(("plant", "said"), PLANTED, ids=[plant.__name__ for plant, _ in PLANTED])
 def test_a_planted_fault_is_noticed(plant: Plant, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     heard: list[str] = []
-    for seed in SEEDS:
+    first = FIRST.get(plant, SEEDS.start)
+    for seed in (*range(first, SEEDS.stop), *range(SEEDS.start, first)):
         report = simulate(seed, Plan(burst_ms=4_000))
         heard += report.failures
         if any(said in failure for failure in report.failures):

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from zkv.errors import StartError, Timeout, Unavailable
-from zkv.testing import Cluster
+from zkv.testing import Cluster, ports
 from zkv.testing.ports import ClaimedPorts, is_free
 
 
@@ -76,6 +77,21 @@ def test_two_claims_never_share_a_port() -> None:
     with ClaimedPorts(20) as first, ClaimedPorts(20) as second:
         assert len(set(first.ports + second.ports)) == 40
         assert all(is_free(port) for port in first.ports)
+
+
+def test_a_port_is_claimed_with_those_beside_it_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # nobody else's claims
+    monkeypatch.setattr(ports, "_FIRST", 31_000)
+    monkeypatch.setattr(ports, "_LAST", 31_002)
+    monkeypatch.setattr(ports, "is_free", lambda port: port != 31_001)
+    with ClaimedPorts(1, beside=(10, 20)) as claimed:
+        assert claimed.ports == [31_000]
+        with pytest.raises(StartError):
+            ClaimedPorts(1)
+    with pytest.raises(StartError):
+        ClaimedPorts(1, beside=(1,))
+    with ClaimedPorts(1) as claimed:
+        assert claimed.ports == [31_000]
 
 
 OWNER = """

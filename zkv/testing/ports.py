@@ -19,9 +19,12 @@ _FIRST, _LAST = 20_000, 32_000
 
 
 class ClaimedPorts:
-    """Ports of 127.0.0.1 that nobody else claims until `release`."""
+    """Ports of 127.0.0.1 that nobody else claims until `release`.
 
-    def __init__(self, count: int) -> None:
+    `beside`: at which distances from each of the `count` ports there is one more, which is claimed with it.
+    """
+
+    def __init__(self, count: int, *, beside: tuple[int, ...] = ()) -> None:
         self.ports: list[int] = []
         self._locks: list[int] = []
         self._folder = Path(tempfile.gettempdir()) / f"zkv-ports-{os.getuid()}"
@@ -30,7 +33,10 @@ class ClaimedPorts:
         for port in candidates:
             if len(self.ports) == count:
                 return
-            self._claim(port)
+            locks = self._lock([port, *(port + distance for distance in beside)])
+            if locks:
+                self._locks += locks
+                self.ports.append(port)
         self.release()
         raise StartError(f"there are no {count} free ports from {_FIRST} to {_LAST}")
 
@@ -47,18 +53,23 @@ class ClaimedPorts:
     ) -> None:
         self.release()
 
-    def _claim(self, port: int) -> None:
-        lock = os.open(self._folder / str(port), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    def _lock(self, ports: list[int]) -> list[int]:
+        """Descriptors that hold all these ports; none if one of them is not free."""
+        locks: list[int] = []
+        for port in ports:
+            lock = os.open(self._folder / str(port), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            locks.append(lock)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                break
+            if not is_free(port):
+                break
+        else:
+            return locks
+        for lock in locks:
             os.close(lock)
-            return
-        if not is_free(port):
-            os.close(lock)
-            return
-        self._locks.append(lock)
-        self.ports.append(port)
+        return []
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:

@@ -39,8 +39,12 @@ class World:
 
     def after(self, delay_us: int, action: Action) -> None:
         """Do this so much later; equal times go in the order in which they were asked for."""
+        self.at(self.now_us + delay_us, action)
+
+    def at(self, at_us: int, action: Action) -> None:
+        """Do this at that time."""
         self._number += 1
-        heappush(self._queue, (self.now_us + delay_us, self._number, action))
+        heappush(self._queue, (at_us, self._number, action))
 
     def run(self, until_us: int, done: Callable[[], bool] | None = None) -> bool:
         """Go on until this time, or until `done`, which is asked once in a while. Whether it was done."""
@@ -59,8 +63,7 @@ class World:
 
     def trace(self, data: bytes) -> None:
         """Something happened: into the hash, with its time."""
-        self._hash.update(b"%d " % self.now_us)
-        self._hash.update(data)
+        self._hash.update(b"%d %b" % (self.now_us, data))
 
     def tell(self, line: str) -> None:
         """Something worth telling happened: into the hash, and into the story."""

@@ -245,6 +245,12 @@ class Node:
         """Ask another voter to lead each shard that is led here, before a clean stop. See `Leaving.hand_over`."""
         return self._leaving.hand_over()
 
+    def address_of(self, node: NodeId) -> tuple[str, int] | None:
+        """Where another node of the map listens, and its folder's incarnation; None for who is not in it."""
+        shard_map = self.follower.map
+        info = shard_map.nodes.get(node) if shard_map is not None and node != self.identity.node else None
+        return (info.address, info.incarnation) if info is not None else None
+
     def addresses(self) -> dict[NodeId, tuple[str, int]]:
         """Every other node of the map: where it listens, and its folder's incarnation."""
         shard_map = self.follower.map

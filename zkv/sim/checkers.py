@@ -52,6 +52,15 @@ class _Seen:
 
 
 @dataclass(slots=True)
+class _Life:
+    """One start of one process."""
+
+    start: int
+    looked: int = 0  # the turn of its host up to which all was looked at
+    seen: dict[ReplicaId, _Seen] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class _Group:
     """One shard's truth so far."""
 
@@ -78,8 +87,7 @@ class Checkers:
         self._world = world
         self._nodes: dict[str, Server] = {}
         self._groups: dict[ShardId, _Group] = {}
-        self._seen: dict[tuple[str, int], dict[ReplicaId, _Seen]] = {}
-        self._looked: dict[tuple[str, int], int] = {}  # the turn of the host up to which all was looked at
+        self._lives: dict[str, _Life] = {}  # the present one of each process
         self._once = AppliedOnce()
         self._removals = RemovalChecker(state, self._nodes)
         self.maps = MapChecker()
@@ -106,17 +114,18 @@ class Checkers:
         self.maps.coordinator(coordinator.name, coordinator.core.state.map)
 
     def _look_at_replicas(self, process: Server, host: Host[M]) -> None:
-        life = (process.name, process.starts)
-        lives = self._seen.setdefault(life, {})
-        since, self._looked[life] = self._looked.get(life, 0), host.turns
+        life = self._lives.get(process.name)
+        if life is None or life.start != process.starts:
+            life = self._lives[process.name] = _Life(process.starts)
+        since, life.looked = life.looked, host.turns
         for hosted in host.hosted.values():
             if hosted.turn < since:
                 continue  # nothing has touched it
             replica = hosted.replica
             facts = (replica.term, replica.role, replica.committed, replica.applied, replica.last)
-            seen = lives.get(replica.id)
+            seen = life.seen.get(replica.id)
             if seen is None:
-                seen = lives[replica.id] = _Seen((0, Role.FOLLOWER, 0, replica.start.index, replica.start))
+                seen = life.seen[replica.id] = _Seen((0, Role.FOLLOWER, 0, replica.start.index, replica.start))
             if facts != seen.facts:
                 self._look(process, hosted, seen)
                 seen.facts = facts

@@ -143,7 +143,11 @@ class Process:
     def _due(self, start: int, at_us: int) -> None:
         if at_us == self._wake_us and start == self.starts and self.alive and not self.paused:
             self._wake_us = -1
-            self._turn(self._drain(), self._read_clock())
+            world = self.world
+            self.drained_us = self.read_us = world.now_us
+            arrivals, self._inbox = self._inbox, []
+            self.clock.unread = False
+            self._turn(arrivals, self.clock.now_ms())
 
     def _drain(self) -> list[Arrival]:
         self.drained_us = self.world.now_us
@@ -164,7 +168,8 @@ class Process:
         self.turn(arrivals, now_ms)
         self.watch()
         if self.alive:
-            self.wake(max(0, self.clock.until_us(self.next_ms())))
+            wait_us = self.clock.until_us(self.next_ms())
+            self.wake(wait_us if wait_us > 0 else 0)
 
 
 @dataclass(slots=True)

@@ -97,10 +97,11 @@ class Clock:
 
     def until_us(self, moment_ms: int) -> int:
         """How long from now until it shows that; at most a minute, for who waits for nothing."""
-        if moment_ms - self.now_ms() > MINUTE_MS:
+        now_us = self._world.now_us
+        shown_ms = moment_ms - self.offset_ms
+        if shown_ms - int(now_us * self.rate) // MS > MINUTE_MS:
             return MINUTE_MS * MS
-        at_us = int((moment_ms - self.offset_ms) * MS / self.rate) + 1
-        return at_us - self._world.now_us
+        return int(shown_ms * MS / self.rate) + 1 - now_us
 
 
 def account_of(error: BaseException) -> str:

@@ -70,8 +70,7 @@ class Registration:
         changed = [
             one
             for one in hosted
-            if one.machine is not None
-            and (one.replica.membership.learners or heard.get(one.replica.id) != _key(one))
+            if one.machine is not None and (one.replica.membership.learners or heard.get(one.replica.id) != _key(one))
         ]
         news = [one for one in changed if self._newest(one.replica.id) != _key(one)]
         if not news and now_ms < self._speak_at:
@@ -141,6 +140,8 @@ class Registration:
         return [ShardSizes(self.identity.node, sizes)] if sizes else []
 
     def _dropped(self) -> list[Message]:
+        if not self._gone:
+            return []
         gone, self._gone = self._gone, {}
         return [Dropped(self.identity.node, shard, replica) for replica, shard in gone.items()]
 

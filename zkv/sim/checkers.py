@@ -52,6 +52,15 @@ class _Seen:
 
 
 @dataclass(slots=True)
+class _Life:
+    """One start of one process."""
+
+    start: int
+    looked: int = 0  # the turn of its host up to which all was looked at
+    seen: dict[ReplicaId, _Seen] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class _Group:
     """One shard's truth so far."""
 
@@ -78,8 +87,7 @@ class Checkers:
         self._world = world
         self._nodes: dict[str, Server] = {}
         self._groups: dict[ShardId, _Group] = {}
-        self._seen: dict[tuple[str, int], dict[ReplicaId, _Seen]] = {}
-        self._looked: dict[tuple[str, int], int] = {}  # the turn of the host up to which all was looked at
+        self._lives: dict[str, _Life] = {}  # the present one of each process
         self._once = AppliedOnce()
         self._removals = RemovalChecker(state, self._nodes)
         self.maps = MapChecker()
@@ -106,17 +114,18 @@ class Checkers:
         self.maps.coordinator(coordinator.name, coordinator.core.state.map)
 
     def _look_at_replicas(self, process: Server, host: Host[M]) -> None:
-        life = (process.name, process.starts)
-        lives = self._seen.setdefault(life, {})
-        since, self._looked[life] = self._looked.get(life, 0), host.turns
+        life = self._lives.get(process.name)
+        if life is None or life.start != process.starts:
+            life = self._lives[process.name] = _Life(process.starts)
+        since, life.looked = life.looked, host.turns
         for hosted in host.hosted.values():
             if hosted.turn < since:
                 continue  # nothing has touched it
             replica = hosted.replica
             facts = (replica.term, replica.role, replica.committed, replica.applied, replica.last)
-            seen = lives.get(replica.id)
+            seen = life.seen.get(replica.id)
             if seen is None:
-                seen = lives[replica.id] = _Seen((0, Role.FOLLOWER, 0, replica.start.index, replica.start))
+                seen = life.seen[replica.id] = _Seen((0, Role.FOLLOWER, 0, replica.start.index, replica.start))
             if facts != seen.facts:
                 self._look(process, hosted, seen)
                 seen.facts = facts
@@ -130,13 +139,15 @@ class Checkers:
 
     def _look(self, process: Server, hosted: Hosted[M], seen: _Seen) -> None:
         replica = hosted.replica
-        group = self._groups.setdefault(hosted.shard, _Group(len(replica.membership.voters)))
-        fewest = (
-            f"shard {hosted.shard}: {process.name} counts {len(replica.membership.voters)} voters of {group.voters}"
-        )
-        self._check(not replica.membership.version or len(replica.membership.voters) >= group.voters, fewest)
+        voters = len(replica.membership.voters)
+        group = self._groups.get(hosted.shard)
+        if group is None:
+            group = self._groups[hosted.shard] = _Group(voters)
+        if replica.membership.version and voters < group.voters:
+            raise Violation(f"shard {hosted.shard}: {process.name} counts {voters} voters of {group.voters}")
         term, role, committed, applied, last = seen.facts
-        self._check(replica.term >= term, f"{process.name}: the term of {hosted.shard} fell to {replica.term}")
+        if replica.term < term:
+            raise Violation(f"{process.name}: the term of {hosted.shard} fell to {replica.term}")
         if replica.last != last or replica.term != term:
             self._check_entries(process, hosted, group, min(last.index, committed))
         group.leading.pop(process.name, None)
@@ -165,14 +176,15 @@ class Checkers:
         for name, (starts, other) in group.leading.items():
             rival = self._nodes[name]
             alive = rival.alive and rival.starts == starts and other is not replica
-            both = f"shard {hosted.shard}: leases of {process.name} (term {replica.term}) and {name} ({other.term})"
-            holders = alive and _holds_lease_now(process, replica) and _holds_lease_now(rival, other)
-            self._check(not holders, both)
+            if alive and _holds_lease_now(process, replica) and _holds_lease_now(rival, other):
+                mine, its = f"{process.name} (term {replica.term})", f"{name} ({other.term})"
+                raise Violation(f"shard {hosted.shard}: leases of {mine} and {its}")
         commits = group.first_commits
         as_of_us = max(process.read_us, process.drained_us)
         later = [term for term, at_us in commits.items() if term > replica.term and at_us < as_of_us]
-        what = f"shard {hosted.shard}: {process.name} holds a lease of term {replica.term}, overtaken by terms {later}"
-        self._check(not later, what)
+        if later:
+            holds = f"{process.name} holds a lease of term {replica.term}"
+            raise Violation(f"shard {hosted.shard}: {holds}, overtaken by terms {later}")
 
     def _check_entries(self, process: Server, hosted: Hosted[M], group: _Group, first: int) -> None:
         """Log matching: by induction it is enough that an entry's content and its predecessor's term never differ."""
@@ -182,8 +194,9 @@ class Checkers:
         for entry in replica.suffix(first):
             content = (entry.kind, crc32(entry.payload), before)
             known = group.entries.setdefault((entry.index, entry.term), content)
-            what = f"shard {hosted.shard}: entry {entry.index} of term {entry.term} at {process.name}"
-            self._check(known == content, f"{what} is {content}, elsewhere {known}")
+            if known != content:
+                what = f"shard {hosted.shard}: entry {entry.index} of term {entry.term} at {process.name}"
+                raise Violation(f"{what} is {content}, elsewhere {known}")
             before = entry.term
 
     def _check_leader(self, process: Server, hosted: Hosted[M], group: _Group) -> None:
@@ -191,15 +204,16 @@ class Checkers:
         self.leaders_elected += 1
         self._world.tell(f"{process.name}: leads shard {hosted.shard} in term {replica.term}")
         other = group.leaders.setdefault(replica.term, replica.id)
-        what = f"shard {hosted.shard}: replicas {other} and {replica.id} lead in term {replica.term}"
-        self._check(other == replica.id, what)
+        if other != replica.id:
+            raise Violation(f"shard {hosted.shard}: replicas {other} and {replica.id} lead in term {replica.term}")
         for index in range(max(group.highest - _LOOK_BACK, replica.start.index + 1), group.highest + 1):
             known = group.committed.get(index)
             if known is None or known[1] >= replica.term:
                 continue
             has = replica.term_at(index)
-            what = f"shard {hosted.shard}: {process.name} leads in term {replica.term} without entry {index}"
-            self._check(has == known[0], f"{what} of term {known[0]}, committed (it has term {has})")
+            if has != known[0]:
+                what = f"shard {hosted.shard}: {process.name} leads in term {replica.term} without entry {index}"
+                raise Violation(f"{what} of term {known[0]}, committed (it has term {has})")
 
     def _check_majority(self, process: Server, hosted: Hosted[M], group: _Group, seen: _Seen) -> None:
         """What a leader counts as committed is on the disks of a majority of its voters.
@@ -212,9 +226,10 @@ class Checkers:
         group.first_commits.setdefault(replica.term, self._world.now_us)
         group.latest_commit = max(group.latest_commit, replica.term)
         told = self._find_majority(hosted, group, seen)
-        index, term = replica.committed, replica.term_at(replica.committed)
-        what = f"shard {hosted.shard}: {process.name} committed entry {index} of term {term}, which is on the disks of"
-        self._check(not told, f"{what} {' or '.join(told)}")
+        if told:
+            what = f"entry {replica.committed} of term {replica.term_at(replica.committed)}"
+            holders = f"which is on the disks of {' or '.join(told)}"
+            raise Violation(f"shard {hosted.shard}: {process.name} committed {what}, {holders}")
 
     def _find_majority(self, hosted: Hosted[M], group: _Group, seen: _Seen) -> list[str]:
         """Note that a majority holds what it has committed. Else who does, of each set of voters that may count."""
@@ -247,8 +262,9 @@ class Checkers:
             known = group.committed.get(index)
             if known is None or known[1] > replica.term:
                 group.committed[index] = (term, replica.term)
-            what = f"shard {hosted.shard}: entry {index} is committed as of term {term}"
-            self._check(known is None or known[0] == term, f"{what}, and of term {known[0] if known else 0}")
+            if known is not None and known[0] != term:
+                what = f"shard {hosted.shard}: entry {index} is committed as of term {term}"
+                raise Violation(f"{what}, and of term {known[0]}")
         group.highest = max(group.highest, replica.committed)
 
     def _check_applied(self, process: Server, hosted: Hosted[M], group: _Group, before: int) -> None:
@@ -258,9 +274,11 @@ class Checkers:
             if entry.index > replica.applied:
                 break
             known = group.applied.setdefault(entry.index, entry.term)
-            what = f"shard {hosted.shard}: {process.name} applied entry {entry.index} of term {entry.term}"
-            self._check(known == entry.term, f"{what}, others that of term {known}")
-            self._check(entry.index <= group.durable, f"{what}, which no leader has found on a majority's disks")
+            if known != entry.term:
+                raise Violation(f"{_applied(process, hosted, entry)}, others that of term {known}")
+            if entry.index > group.durable:
+                what = _applied(process, hosted, entry)
+                raise Violation(f"{what}, which no leader has found on a majority's disks")
             self._once.look(process.name, hosted, entry)
             if entry.kind == EntryKind.MEMBERSHIP:
                 members = decode_membership(entry.payload)
@@ -268,22 +286,25 @@ class Checkers:
                 if former is not None and members.version not in group.epochs and replica.role is Role.LEADER:
                     self._removals.look(hosted, former, members, entry)
                 epoch = group.epochs.setdefault(members.version, (entry.index, members))
-                self._check(epoch == (entry.index, members), f"{what}: epoch {members.version} again, after {epoch}")
+                if epoch != (entry.index, members):
+                    what = _applied(process, hosted, entry)
+                    raise Violation(f"{what}: epoch {members.version} again, after {epoch}")
 
     def _check_epoch(self, process: Server, hosted: Hosted[M], group: _Group) -> None:
         """A version of the members, or of the range, means the same to everybody."""
         members, machine = hosted.replica.membership, hosted.machine
         known = group.epochs.get(members.version)
-        what = f"shard {hosted.shard}: {process.name} counts by {members}"
-        self._check(known is None or known[1] == members, f"{what}, others by {known}")
+        if known is not None and known[1] is not members and known[1] != members:
+            raise Violation(f"shard {hosted.shard}: {process.name} counts by {members}, others by {known}")
         if machine is not None:
             span = (machine.info.start, machine.info.end)
             agreed = group.ranges.setdefault(machine.info.range_version, span)
-            self._check(agreed == span, f"shard {hosted.shard}: {process.name} has the range {span}, others {agreed}")
+            if agreed != span:
+                raise Violation(f"shard {hosted.shard}: {process.name} has the range {span}, others {agreed}")
 
-    def _check(self, holds: bool, what: str) -> None:
-        if not holds:
-            raise Violation(what)
+
+def _applied(process: Server, hosted: Hosted[M], entry: Entry) -> str:
+    return f"shard {hosted.shard}: {process.name} applied entry {entry.index} of term {entry.term}"
 
 
 def _holds_lease_now(process: Server, replica: Replica) -> bool:

@@ -144,7 +144,7 @@ class SimCoordinator(Process):
         for peer, message in turn.answers:
             target = peer.decode().partition("#")[0]
             self.network.send(self.name, target, Arrival(REPLIES, self.name.encode(), codec.encode(message)))
-        leads, term = self.leads
+        leads, term = self.leads if turn.broadcasts else (False, 0)
         for news in turn.broadcasts:
             if leads or not self.core.logic.alone:  # alone it says before it leads what it knows, in no term
                 self.published(term)

@@ -225,7 +225,8 @@ class Store:
     def tend(self, host: Owner, now_ms: int) -> None:
         """Between turns: flush the engine, look at the free space, try again what found none, shorten the log, vouch
         for its tail."""
-        self._flush_for(host)
+        if self._host_flush_ended or self._host_wants_flush:
+            self._flush_for(host)
         if now_ms - self._looked_ms >= _SPACE_LOOK_MS:
             self._looked_ms = now_ms
             self.full = self.folder.low

@@ -8,6 +8,7 @@ delivers it, stale, when it heals, as TCP does.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from math import log
 from random import Random
 from typing import Literal, NamedTuple
 from zlib import crc32
@@ -115,17 +116,20 @@ class Network:
 
     def _deliver_later(self, source: str, target: str, arrival: Arrival) -> None:
         world, weather = self._world, self.weather
-        delay_us = weather.latency_us + int(self._rng(source, target).expovariate(1.0) * weather.jitter_us)
-        delay_us += self._slow.get((source, target), 0)
-        at_us = world.now_us + delay_us
+        waited = -log(1.0 - self._rng(source, target).random())  # as `expovariate` draws it
+        at_us = world.now_us + weather.latency_us + int(waited * weather.jitter_us)
+        if self._slow:
+            at_us += self._slow.get((source, target), 0)
         if weather.ordered:
             lane = (source, target, arrival.lane)
-            at_us = max(at_us, self._last_us.get(lane, 0) + 1)
+            last_us = self._last_us.get(lane, 0)
+            if at_us <= last_us:
+                at_us = last_us + 1
             self._last_us[lane] = at_us
-        world.after(at_us - world.now_us, partial(self._deliver, source, target, arrival, world.now_us))
+        world.at(at_us, partial(self._deliver, source, target, arrival, world.now_us))
 
     def _deliver(self, source: str, target: str, arrival: Arrival, sent_us: int) -> None:
-        if self._broken.get((source, target), -1) >= sent_us:
+        if self._broken and self._broken.get((source, target), -1) >= sent_us:
             self.lost += 1
             return
         self._world.trace(f"{source}>{target} {arrival.lane} {crc32(arrival.body)}".encode())

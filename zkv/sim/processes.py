@@ -29,6 +29,8 @@ ROUTER, BULK, REPLIES, BROADCAST, WORDS = "router", "bulk", "replies", "broadcas
 CLOCK_AFTER_DRAIN = True  # as in every shell (rule 8)
 SAMPLED_EVERY = 1  # operations for one whose key is noted: little is asked in a run
 RATES_KNOWN_MS = 1_500  # and not for long
+_TURN_US = (30, 120)  # how long a turn takes, apart from what arrived
+_TURN_BITS = (_TURN_US[1] - _TURN_US[0]).bit_length()
 _HAND_OVER_MS = 3_000
 _STOPPING_MS = 20
 COORDINATOR = "coordinator"
@@ -53,6 +55,7 @@ class Process:
         self.read_us = 0  # true time of the clock reading that the last turn goes by
         self.drained_us = 0  # and when it received its last message
         self._rng = world.rng(f"process {name}")
+        self._draw_bits = self._rng.getrandbits
         self._inbox: list[Arrival] = []
         self._held: tuple[list[Arrival] | None, int | None] | None = None  # of a turn that was paused in the middle
         self._wake_us = -1  # when the next turn is due
@@ -88,9 +91,9 @@ class Process:
         at_us = self.world.now_us + delay_us
         if at_us < self._busy_until_us:
             at_us = self._busy_until_us
-        if self.alive and not self.paused and (self._wake_us < 0 or at_us < self._wake_us):
+        if (self._wake_us < 0 or at_us < self._wake_us) and self.alive and not self.paused:
             self._wake_us = at_us
-            self.world.after(at_us - self.world.now_us, partial(self._due, self.starts, at_us))
+            self.world.at(at_us, partial(self._due, self.starts, at_us))
 
     def pause(self) -> None:
         """SIGSTOP. It hits between two turns, or in the middle of one: after the drain or after the clock's reading."""
@@ -138,9 +141,13 @@ class Process:
             wake()
 
     def _due(self, start: int, at_us: int) -> None:
-        if self.alive and not self.paused and start == self.starts and at_us == self._wake_us:
+        if at_us == self._wake_us and start == self.starts and self.alive and not self.paused:
             self._wake_us = -1
-            self._turn(self._drain(), self._read_clock())
+            world = self.world
+            self.drained_us = self.read_us = world.now_us
+            arrivals, self._inbox = self._inbox, []
+            self.clock.unread = False
+            self._turn(arrivals, self.clock.now_ms())
 
     def _drain(self) -> list[Arrival]:
         self.drained_us = self.world.now_us
@@ -154,11 +161,15 @@ class Process:
 
     def _turn(self, arrivals: list[Arrival], now_ms: int) -> None:
         self.turns += 1
-        self._busy_until_us = self.world.now_us + self._rng.randrange(30, 120) + 10 * len(arrivals)
+        took_us = self._draw_bits(_TURN_BITS)
+        while took_us >= _TURN_US[1] - _TURN_US[0]:  # as `randrange` draws it
+            took_us = self._draw_bits(_TURN_BITS)
+        self._busy_until_us = self.world.now_us + _TURN_US[0] + took_us + 10 * len(arrivals)
         self.turn(arrivals, now_ms)
         self.watch()
         if self.alive:
-            self.wake(max(0, self.clock.until_us(self.next_ms())))
+            wait_us = self.clock.until_us(self.next_ms())
+            self.wake(wait_us if wait_us > 0 else 0)
 
 
 @dataclass(slots=True)
@@ -341,7 +352,7 @@ class SimNode(Process):
 
     def _tell_peer(self, to: Address, messages: list[PeerMessage], lane: str) -> None:
         node, incarnation = to
-        known = self.node.addresses().get(node)
+        known = self.node.address_of(node)
         if known is not None:
             frame = Peers(
                 self.node.cluster,

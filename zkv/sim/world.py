@@ -39,8 +39,12 @@ class World:
 
     def after(self, delay_us: int, action: Action) -> None:
         """Do this so much later; equal times go in the order in which they were asked for."""
+        self.at(self.now_us + delay_us, action)
+
+    def at(self, at_us: int, action: Action) -> None:
+        """Do this at that time."""
         self._number += 1
-        heappush(self._queue, (self.now_us + delay_us, self._number, action))
+        heappush(self._queue, (at_us, self._number, action))
 
     def run(self, until_us: int, done: Callable[[], bool] | None = None) -> bool:
         """Go on until this time, or until `done`, which is asked once in a while. Whether it was done."""
@@ -59,8 +63,7 @@ class World:
 
     def trace(self, data: bytes) -> None:
         """Something happened: into the hash, with its time."""
-        self._hash.update(b"%d " % self.now_us)
-        self._hash.update(data)
+        self._hash.update(b"%d %b" % (self.now_us, data))
 
     def tell(self, line: str) -> None:
         """Something worth telling happened: into the hash, and into the story."""
@@ -94,10 +97,11 @@ class Clock:
 
     def until_us(self, moment_ms: int) -> int:
         """How long from now until it shows that; at most a minute, for who waits for nothing."""
-        if moment_ms - self.now_ms() > MINUTE_MS:
+        now_us = self._world.now_us
+        shown_ms = moment_ms - self.offset_ms
+        if shown_ms - int(now_us * self.rate) // MS > MINUTE_MS:
             return MINUTE_MS * MS
-        at_us = int((moment_ms - self.offset_ms) * MS / self.rate) + 1
-        return at_us - self._world.now_us
+        return int(shown_ms * MS / self.rate) + 1 - now_us
 
 
 def account_of(error: BaseException) -> str:

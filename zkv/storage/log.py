@@ -108,7 +108,7 @@ class Log:
     @property
     def bytes_since_checkpoint(self) -> int:
         """Bytes of the records behind the last checkpoint."""
-        return self.position - self._checkpoint_end
+        return self._current.position - self._checkpoint_end
 
     @property
     def size_bytes(self) -> int:

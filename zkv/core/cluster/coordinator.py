@@ -178,10 +178,9 @@ class Coordinator:
             self.subscribed()
         if not self._leading:
             return
-        self._stirred = self._stirred or any(
-            self.liveness.state_of(info) != info.state for info in self.state.map.nodes.values()
-        )
-        self._stirred = self._stirred or self._is_unsettled()
+        self._stirred = self._stirred or self.liveness.differs(self.state.map.nodes.values()) or self._is_unsettled()
+        if not self.balance.is_due(now_ms):
+            return
         busy = {plan.shard for plan in self.state.operators.values()} | merging(self.state.merges.values())
         busy |= {plan.shard for plan in self.state.splits.values()}
         order = self.balance.next_order(self.state.map, now_ms, busy, self.upkeep.evening.handovers)
@@ -206,7 +205,7 @@ class Coordinator:
             return
         for gone in command.delta.dropped_nodes:
             self.liveness.sessions.pop(gone, None)
-            self.reports.held.pop(gone, None)
+            self.reports.forget(gone)
         self._last = [command.delta]
         self._broadcasts += self._last
         self._beacon_at_ms = self.liveness.now_ms + BEACON_MS
@@ -387,8 +386,7 @@ class Coordinator:
         if any(info.state != ShardState.ACTIVE for info in self.state.map.shards.values()):
             return True
         awaited = unborn(self.state.splits.values())
-        strays = self.reports.strays(self.state.map, ShardId(self.state.counters.shard), awaited)
-        return any(strays) or any(self.reports.outcasts(self.state.map))
+        return self.reports.misplaced(self.state.map, ShardId(self.state.counters.shard), awaited)
 
     def _settle(self) -> None:
         """Answer whom the committed state lets be answered, and send the orders that it calls for."""

@@ -38,6 +38,10 @@ class LeaderBalance:
         """A node came, went or returned: wait before anything is judged."""
         self._calm_from_ms = now_ms + CALM_MS
 
+    def is_due(self, now_ms: int) -> bool:
+        """Whether `next_order` may have anything to say."""
+        return self.enabled and now_ms >= self._calm_from_ms and now_ms >= self._next_ms
+
     def next_order(
         self,
         shard_map: ShardMap,
@@ -49,7 +53,7 @@ class LeaderBalance:
 
         `busy`: not of these shards; `wishes`: hand-overs of range tables, which are taken from there.
         """
-        if not self.enabled or now_ms < max(self._calm_from_ms, self._next_ms):
+        if not self.is_due(now_ms):
             return None
         self._next_ms = now_ms + TRANSFER_EVERY_MS
         self._tried_ms = {shard: at for shard, at in self._tried_ms.items() if now_ms - at < RETRY_MS}

@@ -4,6 +4,7 @@ A session lives in memory alone. A coordinator that has just begun to lead has n
 is asked to register again, which brings its reports.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -73,6 +74,13 @@ class Liveness:
             return NodeState.UP
         in_grace = self.now_ms - self.fresh_ms <= limits.NODE_DOWN_MS
         return info.state if in_grace else NodeState.DOWN
+
+    def differs(self, nodes: Iterable[NodeInfo]) -> bool:
+        """Whether some node is to be believed in another state."""
+        for info in nodes:
+            if (info.state is not NodeState.UP or not self.is_heard(info.node)) and self.state_of(info) != info.state:
+                return True
+        return False
 
     def is_taken(self, register: Register, held: NodeInfo | None) -> bool:
         """Whether the id may be in use by another folder, or at another address, than this one.

@@ -39,9 +39,12 @@ class Reports:
         self.leading: dict[ShardId, ShardReport] = {}
         self._news: dict[ShardId, ShardInfo] = {}
         self._unplaced: set[ShardId] = set()  # reported, and not in the map: dropped, or not shown yet
+        self._revision = 0  # counts changes of what is held
+        self._found: tuple[object, bool] = (None, False)  # of `misplaced`: from what, and what came of it
 
     def clear(self) -> None:
         """Nothing was heard."""
+        self._revision += 1
         self.held.clear()
         self.leading.clear()
         self._news.clear()
@@ -49,6 +52,7 @@ class Reports:
 
     def registered(self, node: NodeId, reports: tuple[ShardReport, ...], shard_map: ShardMap) -> None:
         """The node said all it holds: what it said before is void."""
+        self._revision += 1
         self.held[node] = {}
         self.take(node, reports, shard_map)
 
@@ -56,6 +60,7 @@ class Reports:
         """The node said what has changed; whether anything of it may call for a change of the map, or an order."""
         own = self.held[node]
         is_news = False
+        self._revision += bool(reports)
         for report in reports:
             is_news |= report.replica not in own
             own[report.replica] = report
@@ -80,6 +85,7 @@ class Reports:
 
     def gone(self, node: NodeId, replica: ReplicaId) -> None:
         """The node holds the replica no more."""
+        self._revision += 1
         self.held.get(node, {}).pop(replica, None)
 
     def has(self, member: Member) -> bool:
@@ -104,6 +110,19 @@ class Reports:
                 fresh[shard] = after
         self._news = fresh
         return list(fresh.values())
+
+    def forget(self, node: NodeId) -> None:
+        """The node is no more."""
+        self._revision += 1
+        self.held.pop(node, None)
+
+    def misplaced(self, shard_map: ShardMap, next_shard: ShardId, unborn: Collection[ShardId]) -> bool:
+        """Whether there are `strays` or `outcasts`: asked all the time, so it is found out once for each state."""
+        basis = (shard_map, shard_map.version, next_shard, frozenset(unborn), self._revision)
+        if basis != self._found[0]:
+            is_found = any(self.strays(shard_map, next_shard, unborn)) or any(self.outcasts(shard_map))
+            self._found = (basis, is_found)
+        return self._found[1]
 
     def strays(
         self, shard_map: ShardMap, next_shard: ShardId, unborn: Collection[ShardId]

@@ -120,6 +120,8 @@ class Acquaintance:
 
     def told(self) -> list[str]:
         """What is worth a line in the log since the last call: the newest of each coordinator, once."""
+        if not self._told:
+            return []
         told = [line for name, line in self._told.items() if self._told_before.get(name) != line]
         self._told_before |= self._told
         self._told = {}

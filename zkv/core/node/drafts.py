@@ -32,6 +32,10 @@ class Drafts:
         self._rows = rows
         self._kept: dict[ReplicaId, Kept] = {}
 
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._kept)
+
     def load(self, now_ms: int) -> None:
         """Take up what the engine holds."""
         for key, value in self._rows.scan(_KIND, b"j"):

@@ -24,6 +24,9 @@ class EmptyLearners(Generic[M]):
     def look(self, now_ms: int, receiving: Iterable[ReplicaId]) -> list[str]:
         """Let those go that nobody has spoken to for SILENT_MS. `receiving`: replicas whose snapshot is on its way."""
         empty = [one for one in self._host.hosted.values() if one.machine is None and not one.frozen]
+        if not empty:
+            self._silent_since.clear()
+            return []
         busy = set(receiving)
         since: dict[ReplicaId, int] = {}
         for one in empty:

@@ -100,9 +100,10 @@ class Mergers:
         if now_ms >= self._look_ms:
             self._look_ms = now_ms + LOOK_MS
             busy = {shard for shard, one in self._host.hosted.items() if _is_busy(one)}
-            self._asked = {shard: asked for shard, asked in self._asked.items() if shard in self._host.hosted}
+            if self._asked:
+                self._asked = {shard: asked for shard, asked in self._asked.items() if shard in self._host.hosted}
             self._active = busy | self._asked.keys()
-        for shard in list(self._active):
+        for shard in list(self._active) if self._active else ():
             hosted = self._host.hosted.get(shard)
             machine = hosted.machine if hosted is not None and not hosted.frozen else None
             if hosted is None or machine is None:
@@ -367,4 +368,8 @@ def _no_room(hosted: Shard) -> str:
 
 
 def _is_busy(hosted: Shard) -> bool:
-    return hosted.machine is not None and hosted.machine.merging.state.is_busy
+    machine = hosted.machine
+    if machine is None:
+        return False
+    state = machine.merging.state  # of every replica, ten times a second: not by way of `is_busy`
+    return state.frozen is not None or state.absorbing is not None

@@ -216,16 +216,20 @@ class Node:
             self.registration.stir()
         self._store_map(effects)
         out, self._out = self._out, _Outbox()
-        answers = self._answers(effects)
-        self._forward(effects)
+        answers = self._answers(effects) if self.service.answers else []
+        if self.service.forwards:
+            self._forward(effects)
         return Turn(effects, answers + out.direct, out.coordinator, out.events, out.stop)
 
     def next_ms(self) -> int:
         """When, on the shell's clock, the next turn is needed if nothing comes first and no flush ends."""
         due_ms = min(
-            self.host.next_deadline_ms(), self.service.next_ms(), self.registration.next_ms(), self._watch.due_ms
+            self.host.next_deadline_ms(),
+            self.service.next_ms(),
+            self.registration.next_ms(),
+            self._watch.due_ms,
+            self.mergers.next_ms(),
         )
-        due_ms = min(due_ms, self.mergers.next_ms())
         if self.transfers.busy:
             due_ms = min(due_ms, self.host.now_ms + _WAITING_MS)
         if self.follower.wants_snapshot and self.registration.registered:
@@ -244,6 +248,12 @@ class Node:
     def hand_over(self) -> bool:
         """Ask another voter to lead each shard that is led here, before a clean stop. See `Leaving.hand_over`."""
         return self._leaving.hand_over()
+
+    def address_of(self, node: NodeId) -> tuple[str, int] | None:
+        """Where another node of the map listens, and its folder's incarnation; None for who is not in it."""
+        shard_map = self.follower.map
+        info = shard_map.nodes.get(node) if shard_map is not None and node != self.identity.node else None
+        return (info.address, info.incarnation) if info is not None else None
 
     def addresses(self) -> dict[NodeId, tuple[str, int]]:
         """Every other node of the map: where it listens, and its folder's incarnation."""
@@ -380,7 +390,7 @@ class Node:
             effects.changes[MAP_ROW] = _encode(shard_map.snapshot())
 
     def _note_leading(self) -> None:
-        leading = sum(one.replica.role is Role.LEADER for one in self.host.hosted.values())
+        leading = len([None for one in self.host.hosted.values() if one.replica.role is Role.LEADER])
         if leading != self._leading:
             self._leading = leading
             self._out.events.append(f"leads {leading} of {len(self.host.hosted)} shards here")

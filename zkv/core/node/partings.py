@@ -38,6 +38,8 @@ class Partings:
     def propose(self) -> list[str]:
         """Last thing before the host's turn: begin what can begin. Lines for the log."""
         events: list[str] = []
+        if not self.waiting and not self._fresh:
+            return events
         for shard, (order, until_ms) in list(self.waiting.items()):
             said = self._try(order, late=self._host.now_ms >= until_ms)
             if said:

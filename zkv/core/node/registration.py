@@ -66,9 +66,11 @@ class Registration:
         if not self._stirred and now_ms < self._speak_at:
             return []
         self._stirred = False
-        live = [one for one in hosted if one.machine is not None]
+        heard = self._heard
         changed = [
-            one for one in live if self._heard.get(one.replica.id) != _key(one) or one.replica.membership.learners
+            one
+            for one in hosted
+            if one.machine is not None and (one.replica.membership.learners or heard.get(one.replica.id) != _key(one))
         ]
         news = [one for one in changed if self._newest(one.replica.id) != _key(one)]
         if not news and now_ms < self._speak_at:
@@ -138,6 +140,8 @@ class Registration:
         return [ShardSizes(self.identity.node, sizes)] if sizes else []
 
     def _dropped(self) -> list[Message]:
+        if not self._gone:
+            return []
         gone, self._gone = self._gone, {}
         return [Dropped(self.identity.node, shard, replica) for replica, shard in gone.items()]
 
@@ -167,13 +171,7 @@ def report_of(hosted: Hosted[ShardMachine]) -> ShardReport | None:
 
 
 def _key(hosted: Hosted[ShardMachine]) -> _Key:
-    machine, replica = hosted.machine, hosted.replica
+    machine = hosted.machine
     assert machine is not None
     info = machine.info
-    return (
-        info.range_version,
-        info.membership.version,
-        replica.settled_term,
-        replica.leader,
-        replica.role is Role.LEADER,
-    )
+    return (info.range_version, info.membership.version, *hosted.replica.standing)

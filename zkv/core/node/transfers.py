@@ -76,14 +76,25 @@ class Transfers(Generic[M]):
 
     def begin(self, now_ms: int) -> None:
         """Start what is wanted, repeat what was lost, and give up what nobody waits for. First thing in a turn."""
-        wanted, self._wanted = self._wanted, {}
-        for hosted, member in wanted.values():
-            if hosted.replica.role is not Role.LEADER or hosted.gone:
-                continue
-            self._start(hosted, member, now_ms)
+        if self._wanted:
+            wanted, self._wanted = self._wanted, {}
+            for hosted, member in wanted.values():
+                if hosted.replica.role is not Role.LEADER or hosted.gone:
+                    continue
+                self._start(hosted, member, now_ms)
         self.pace.tick(now_ms)
         if self._outgoing or self._learning or self._host.held_back:
             self._hold_tails_back(now_ms)
+        if self._outgoing:
+            self._tick_outgoing(now_ms)
+        if self._incoming:
+            self._tick_incoming(now_ms)
+        if self._host.drafts:
+            for replica in self._host.drafts.expired(now_ms):
+                if replica not in self._incoming:
+                    self._host.drop_draft(replica)
+
+    def _tick_outgoing(self, now_ms: int) -> None:
         for stream_id, (hosted, member, stream) in list(self._outgoing.items()):
             if hosted.replica.role is not Role.LEADER or hosted.gone:
                 stream.close()
@@ -93,6 +104,8 @@ class Transfers(Generic[M]):
             if said:  # others go first next time: they all draw from one pace
                 self._outgoing[stream_id] = self._outgoing.pop(stream_id)
             self._settle(stream_id, hosted, member, stream)
+
+    def _tick_incoming(self, now_ms: int) -> None:
         for replica, incoming in list(self._incoming.items()):
             credit = incoming.tick(now_ms)
             if not self._host.drafts.has(replica, incoming.space):
@@ -105,9 +118,6 @@ class Transfers(Generic[M]):
                 self._answer(incoming, incoming.credit())
         if not self.behind:
             self._uncredited.clear()
-        for replica in self._host.drafts.expired(now_ms):
-            if replica not in self._incoming:
-                self._host.drop_draft(replica)
 
     def receiving(self) -> Iterable[ReplicaId]:
         """The replicas here whose snapshot is on its way."""

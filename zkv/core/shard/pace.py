@@ -23,8 +23,9 @@ class Pace:
     def tick(self, now_ms: int) -> None:
         """It is `now_ms`, and another turn."""
         self._turn_left = self._turn_bytes
-        earned = self.bytes_per_s * (now_ms - self._now_ms) / 1_000
-        self._left = min(self._left + earned, self.bytes_per_s * _BURST_MS / 1_000)
+        left = self._left + self.bytes_per_s * (now_ms - self._now_ms) / 1_000
+        most = self.bytes_per_s * _BURST_MS / 1_000
+        self._left = left if left < most else most
         self._now_ms = now_ms
 
     @property

@@ -13,7 +13,7 @@ from zkv.sim.swarm import KINDS, STRIKING
 from zkv.sim.world import MS
 
 SLICE = range(1, 33)
-ELASTIC_SLICE = range(1, 13)
+ELASTIC_SLICE = range(302, 311)
 GROUP_SLICE = range(2, 7)
 _REGRESSION = re.compile(r"(\d+) (\{.*?\}) (.+)")
 

@@ -32,13 +32,14 @@ class ClaimedPorts:
         candidates = random.sample(range(_FIRST, _LAST), k=_LAST - _FIRST)
         for port in candidates:
             if len(self.ports) == count:
-                return
+                break
             locks = self._lock([port, *(port + distance for distance in beside)])
             if locks:
                 self._locks += locks
                 self.ports.append(port)
-        self.release()
-        raise StartError(f"there are no {count} free ports from {_FIRST} to {_LAST}")
+        if len(self.ports) < count:
+            self.release()
+            raise StartError(f"there are no {count} free ports from {_FIRST} to {_LAST}")
 
     def release(self) -> None:
         """Let others have them. The files stay: removing one could part two claims of one port."""

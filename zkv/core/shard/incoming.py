@@ -114,19 +114,29 @@ class Incoming:
         if checksum != chunk.checksum or not self._has_covered_the_draft:
             self.damaged = True
             return None
-        changes: Changes = {}
-        for kind, key, value in chunk.rows:
-            stored = self._stored_at(kind, key)
-            if stored is None:
-                self.damaged = True
-                return None
-            changes[stored] = value
+        changes = self._stored(chunk)
+        if changes is None:
+            self.damaged = True
+            return None
         self._note(chunk)
         self._checksum = checksum
         self._next += 1
         self.complete = chunk.last
         self.bytes_received += size_of(chunk.rows)
         self._moved_ms = self._now_ms
+        return changes
+
+    def _stored(self, chunk: SnapshotChunk) -> Changes | None:
+        """The rows as they are stored here; None if some are of a kind that does not belong here."""
+        if {kind for kind, _, _ in chunk.rows} == {DATA}:
+            space = row_key(self.space, b"")
+            return {space + key: value for _, key, value in chunk.rows}
+        changes: Changes = {}
+        for kind, key, value in chunk.rows:
+            stored = self._stored_at(kind, key)
+            if stored is None:
+                return None
+            changes[stored] = value
         return changes
 
     def _stored_at(self, kind: bytes, key: bytes) -> bytes | None:
@@ -157,7 +167,7 @@ class Incoming:
 
     def _note(self, chunk: SnapshotChunk) -> None:
         """Its rows are about to be written."""
-        last = max((key for kind, key, _ in chunk.rows if kind == DATA), default=self.reached)
+        last = max([key for kind, key, _ in chunk.rows if kind == DATA], default=self.reached)
         if last is not None:
             self.reached = max(last, self.reached or b"")
 

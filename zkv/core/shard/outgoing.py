@@ -23,7 +23,7 @@ from zkv.core.shard.snapshot_messages import (
     SnapshotInstalled,
     SnapshotOffer,
 )
-from zkv.core.shard.snapshot_rows import DATA, RowStream, SnapshotRow, chained, row_size, size_of
+from zkv.core.shard.snapshot_rows import DATA, ROW_OVERHEAD_BYTES, RowStream, SnapshotRow, chained, size_of
 
 RESEND_MS: Final = 1_000  # nothing moved for so long: say it again
 GIVE_UP_MS: Final = 30_000  # nothing moved for so long: the stream is over, and the engine's iterator is let go
@@ -42,14 +42,15 @@ class _Held:
     """A chunk that is not credited: its rows, and what is said of it, so far."""
 
     rows: tuple[SnapshotRow, ...]
+    size: int  # what all of them count for
     message: SnapshotChunk | SnapshotDigest
     digest: SnapshotDigest | None = None  # that it began with
+    sent: int = 0  # of `size`: what had to be sent
 
     @property
     def kept_bytes(self) -> int:
         """What of it the member had."""
-        sent = self.message.rows if isinstance(self.message, SnapshotChunk) else ()
-        return size_of(self.rows) - size_of(sent)
+        return self.size - self.sent
 
 
 class Outgoing:
@@ -114,8 +115,8 @@ class Outgoing:
         chunk = SnapshotChunk(
             offer.sender, offer.target, offer.stream, message.number, rows, chained(0, rows), last=False
         )
-        held.message = chunk
-        self._pace.spend(size_of(rows))
+        held.message, held.sent = chunk, size_of(rows)
+        self._pace.spend(held.sent)
         self._moved_ms = self._sent_ms = self._now_ms
         self.chunks_sent += 1
         return [chunk]
@@ -132,7 +133,7 @@ class Outgoing:
             self._next += 1
             chunks.append(held.message)
             took = self._pace.spend if isinstance(held.message, SnapshotChunk) else self._pace.describe
-            took(size_of(held.rows))
+            took(held.size)
         if chunks:
             self._sent_ms = self._now_ms
         self.chunks_sent += len(chunks)
@@ -180,23 +181,23 @@ class Outgoing:
         """The member has all chunks below `received`."""
         for number in range(self.chunks_credited, received):
             held = self._held.pop(number)
-            self.bytes_credited += size_of(held.rows)
+            self.bytes_credited += held.size
             self.bytes_kept += held.kept_bytes
             self.chunks_credited = number + 1
             self._moved_ms = self._now_ms
 
     def _cut(self) -> _Held:
         """The next chunk."""
-        rows = self._take(None)
+        rows, size = self._take(None)
         self._cut_all = self._pending is None
         self._checksum = chained(self._checksum, rows)
         offer = self.offer
         chunk = SnapshotChunk(offer.sender, offer.target, offer.stream, self._next, rows, self._checksum, self._cut_all)
-        return _Held(rows, chunk)
+        return _Held(rows, size, chunk, sent=size)
 
     def _describe(self, drafted: bytes) -> _Held:
         """The next chunk, of rows within the member's draft, as a digest; the last reaches up to the draft's end."""
-        rows = self._take(drafted)
+        rows, size = self._take(drafted)
         is_last = not _is_within(self._pending, drafted)
         pieces = cut_in_pieces(rows, drafted if is_last else None)
         self._checksum = chained_pieces(self._checksum, pieces)
@@ -206,21 +207,26 @@ class Outgoing:
         )
         self._start = behind(pieces[-1][0])
         self._drafted = None if is_last else drafted
-        return _Held(rows, digest, digest)
+        return _Held(rows, size, digest, digest)
 
-    def _take(self, drafted: bytes | None) -> tuple[SnapshotRow, ...]:
-        """As many rows as SNAPSHOT_CHUNK_BYTES hold, at least one if there is one; within that draft only, if given."""
+    def _take(self, drafted: bytes | None) -> tuple[tuple[SnapshotRow, ...], int]:
+        """As many rows as SNAPSHOT_CHUNK_BYTES hold, at least one if there is one; within that draft only, if given.
+
+        Also what they count for.
+        """
         rows: list[SnapshotRow] = []
-        size = 0
+        size, most = 0, limits.SNAPSHOT_CHUNK_BYTES
         row = self._pending
+        stream = iter(self._rows)
         while row is not None and (drafted is None or _is_within(row, drafted)):
-            size += row_size(row)
-            if rows and size > limits.SNAPSHOT_CHUNK_BYTES:
+            taken = len(row[1]) + len(row[2]) + ROW_OVERHEAD_BYTES
+            if rows and size + taken > most:
                 break
+            size += taken
             rows.append(row)
-            row = next(self._rows, None)
+            row = next(stream, None)
         self._pending = row
-        return tuple(rows)
+        return tuple(rows), size
 
 
 def _is_within(row: SnapshotRow | None, drafted: bytes) -> bool:

@@ -1,7 +1,8 @@
 """The rows of a snapshot: in what order they go, what they count for, and their checksum."""
 
+import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol
 
 from zkv.core.shard.rows import SPACE_BYTES, Rows, numbered_range
@@ -13,6 +14,7 @@ SESSION = b"s"
 BROUGHT_DATA = b"R"  # what a merge that is not settled has brought so far
 BROUGHT_SESSION = b"S"
 ROW_OVERHEAD_BYTES = 16
+_head = struct.Struct(">III").pack
 
 
 class RowStream(Protocol):
@@ -36,23 +38,25 @@ class PinnedRows:
         spans = [(DATA, span) for span in ranges] + [(SESSION, numbered_range(b"s", sessions))]
         if brought:
             spans += [(BROUGHT_DATA, numbered_range(b"r", brought)), (BROUGHT_SESSION, numbered_range(b"s", brought))]
-        self._scans = [(kind, rows.scan(start, end)) for kind, (start, end) in reversed(spans)]
+        self._scans = [(kind, rows.scan(start, end)) for kind, (start, end) in reversed(spans)]  # all from now on
+        self._rows = self._all()
 
     def __iter__(self) -> Iterator[SnapshotRow]:
-        return self
+        return self._rows
 
     def __next__(self) -> SnapshotRow:
-        while self._scans:
-            kind, scan = self._scans[-1]
-            found = next(scan, None)
-            if found is not None:
-                return kind, found[0][SPACE_BYTES:], found[1]
-            self._scans.pop()
-        raise StopIteration
+        return next(self._rows)
 
     def close(self) -> None:
         """Let the engine's iterators go."""
+        self._rows.close()
         self._scans.clear()
+
+    def _all(self) -> Generator[SnapshotRow, None, None]:
+        while self._scans:
+            kind, scan = self._scans.pop()
+            for key, value in scan:
+                yield kind, key[SPACE_BYTES:], value
 
 
 def row_size(row: SnapshotRow) -> int:
@@ -62,12 +66,10 @@ def row_size(row: SnapshotRow) -> int:
 
 def size_of(rows: tuple[SnapshotRow, ...]) -> int:
     """What all of them count for."""
-    return sum(map(row_size, rows))
+    return sum([len(key) + len(value) for _, key, value in rows]) + ROW_OVERHEAD_BYTES * len(rows)
 
 
 def chained(checksum: int, rows: list[SnapshotRow] | tuple[SnapshotRow, ...]) -> int:
     """CRC-32 over the rows, continued from `checksum`. Lengths are in it, so that no byte can change its field."""
-    for kind, key, value in rows:
-        head = len(kind).to_bytes(4, "big") + len(key).to_bytes(4, "big") + len(value).to_bytes(4, "big")
-        checksum = zlib.crc32(value, zlib.crc32(key, zlib.crc32(head + kind, checksum)))
-    return checksum
+    parts = [part for kind, key, value in rows for part in (_head(len(kind), len(key), len(value)), kind, key, value)]
+    return zlib.crc32(b"".join(parts), checksum)

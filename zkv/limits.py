@@ -41,7 +41,7 @@ LEARNING_TAIL_BYTES_MAX = 96 * 1024 * 1024  # of a node's tails, while a learner
 # Answers and memory of a node.
 WAITING_BYTES_PER_NODE_MAX = 64 * 1024 * 1024  # requests taken and not answered; above it: Overloaded
 ANSWER_BYTES_PER_TURN_MAX = 1024 * 1024  # rows for one client; one answer alone may be larger
-DRAIN_BYTES_MAX = 16 * 1024 * 1024  # taken from one socket in one turn
+DRAIN_BYTES_MAX = 256 * 1024  # taken from one socket in one turn: chunks of snapshots are to hold nobody up
 PEER_QUEUE_MESSAGES = 10_000
 CLIENT_QUEUE_MESSAGES = 512  # answers that wait for one client to read; what does not fit is dropped, and asked again
 UNREAD_BYTES_PER_CLIENT_MAX = 8 * 1024 * 1024  # likewise

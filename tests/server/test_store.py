@@ -73,8 +73,8 @@ def test_one_that_is_asked_for_meanwhile_follows(store: Store) -> None:
     store.close()
 
 
-def test_a_checkpoint_waits_for_what_the_host_wants_on_disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "LOG_CHECKPOINT_BYTES", 1)
+def test_a_checkpoint_waits_for_what_the_host_wants_on_disk(store: Store) -> None:
+    store.checkpoint_bytes = 1
     owner = Owner()
     store.write(Effects(log=LOGGED), 0)
     store.apply(Effects(changes={b"a": b"1"}))
@@ -96,3 +96,13 @@ def test_ranges_that_are_dropped_go_and_what_is_cleared_goes_at_once(store: Stor
         store.engine.tend(idle=True)
     assert [key for key, _ in store.engine.scan(b"r", b"s")] == keys[20:]
     store.close()
+
+
+def test_stores_of_one_group_do_not_all_shorten_their_logs_at_the_same_amount(tmp_path: Path) -> None:
+    bounds = set()
+    for number in range(8):
+        one = Store(tmp_path / str(number), name=f"n{number}", role="node", engine="rocksdb", threaded=False)
+        bounds.add(one.checkpoint_bytes)
+        one.close()
+    assert len(bounds) > 4
+    assert all(0.6 * limits.LOG_CHECKPOINT_BYTES <= bound <= limits.LOG_CHECKPOINT_BYTES for bound in bounds)

@@ -58,12 +58,14 @@ class Memtable:
         *,
         generation_rows: int = GENERATION_ROWS,
         piece_rows: int = PIECE_ROWS,
+        unflushed_bytes: int = UNFLUSHED_BYTES,
     ) -> None:
         """`executor` runs the engine's flush; only there may a row be written beside it."""
         self._engine = engine
         self._executor = executor
         self._rows_max = generation_rows
         self._piece_rows = piece_rows
+        self._unflushed_max = unflushed_bytes
         self._fresh = _Generation()
         self._leaving = _Generation()
         self._queue: list[bytes] = []  # keys of `_leaving` that the engine has not got yet
@@ -160,7 +162,7 @@ class Memtable:
         if self._queue:
             is_hurried = self._number - 1 <= self._hurried
             self._write(self._piece_rows * (_HURRY if is_hurried else 1) or len(self._queue))
-        elif self._unflushed_bytes >= UNFLUSHED_BYTES or self._flushed < self._wanted <= self._written:
+        elif self._unflushed_bytes >= self._unflushed_max or self._flushed < self._wanted <= self._written:
             self._flushing = (self._written, self._executor.submit(self._engine.flush))
         elif self._discards and self._discards[0][0] <= self._written:
             _, start, end = self._discards.pop(0)

@@ -152,7 +152,11 @@ def _options() -> rocksdict.Options:
     blocks.set_pin_top_level_index_and_filter(True)
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
     blocks.set_bloom_filter(10, False)
+    env = rocksdict.Env()
+    env.lower_thread_pool_cpu_priority()  # compactions take what requests and flushes leave
+    env.lower_thread_pool_io_priority()
     options = rocksdict.Options(raw_mode=True)
+    options.set_env(env)
     options.create_if_missing(True)
     options.set_block_based_table_factory(blocks)
     options.set_write_buffer_size(WRITE_BUFFER_BYTES)

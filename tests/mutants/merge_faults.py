@@ -9,6 +9,15 @@ _SCENARIOS = "tests/scenarios/test_scenarios.py"
 
 MERGES = (
     Mutant(
+        "a frozen replica waits for its target's word when it has had it",
+        "23",
+        "its shard has gone on without it and is part of another: it stays for ever",
+        (Edit("zkv/core/node/mergers.py", "if self._released.get(replica) == frozen.number:", "if False:"),),
+        seeds=0,
+        tests=("tests/core/node/test_mergers.py",),
+        why="a merge must be abandoned, and the next one done, while a voter of the source is away: one seed in 1,000",
+    ),
+    Mutant(
         "sessions are not united by a merge",
         "12",
         "what the source has done is done again when it is retried",

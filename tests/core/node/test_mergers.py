@@ -8,8 +8,9 @@ from zkv.core.cluster import messages as m
 from zkv.core.raft.messages import Entry, EntryKind
 from zkv.core.shard.descriptor import ShardState
 from zkv.core.shard.merge import Freeze, Merge, encode
+from zkv.core.shard.merge_messages import Fate
 from zkv.core.shard.rows import Changes
-from zkv.ids import ShardId
+from zkv.ids import NodeId, ShardId
 
 TARGET = ShardId(9)
 
@@ -56,6 +57,23 @@ def test_a_frozen_replica_goes_by_its_target_s_word_unless_that_goes_itself(
     node.from_coordinator(m.DropShard(1, SHARD, replica))
     stays = waits and not (dropping and SHARD in shards)
     assert (SHARD in node.host.hosted) is stays
+
+
+def test_once_its_merge_has_come_to_nothing_a_frozen_replica_goes_by_an_order_again() -> None:
+    """Its shard has thawed without it, and is part of another since: nobody is left who could tell it so."""
+    trio = frozen()
+    node = trio.machines["n1"].node
+    trio.map_version += 1
+    infos = (msgspec.structs.replace(trio.info, shard=TARGET),)
+    node.from_coordinator(m.MapAnswer(0, msgspec.structs.replace(trio.map(), shards=infos)))
+    replica = node.host.hosted[SHARD].replica.id
+    node.mergers.receive(Fate(SHARD, 4, committed=False), NodeId("n2"))
+    node.from_coordinator(m.DropShard(1, SHARD, replica))
+    assert SHARD in node.host.hosted, "that was of another merge"
+    node.mergers.receive(Fate(SHARD, 5, committed=False), NodeId("n2"))
+    assert SHARD in node.host.hosted
+    node.from_coordinator(m.DropShard(1, SHARD, replica))
+    assert SHARD not in node.host.hosted
 
 
 def test_one_that_is_not_frozen_is_dropped_as_it_was_ordered() -> None:

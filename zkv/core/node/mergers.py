@@ -81,6 +81,7 @@ class Mergers:
         self._drives: dict[ShardId, _Drive] = {}
         self._asked: dict[ShardId, tuple[MergeAsk, NodeId]] = {}  # of sources that are not frozen yet, the last
         self._asked_fate_ms: dict[ShardId, int] = {}
+        self._released: dict[ReplicaId, int] = {}  # frozen here for a merge that came to nothing, by its target's word
         self._look_ms = 0
         self._events: list[str] = []
         self._said: dict[ShardId, str] = {}  # the last refusal, so that it is told once
@@ -102,6 +103,9 @@ class Mergers:
             busy = {shard for shard, one in self._host.hosted.items() if _is_busy(one)}
             if self._asked:
                 self._asked = {shard: asked for shard, asked in self._asked.items() if shard in self._host.hosted}
+            if self._released:
+                held = {one.replica.id for one in self._host.hosted.values()}
+                self._released = {replica: merge for replica, merge in self._released.items() if replica in held}
             self._active = busy | self._asked.keys()
         for shard in list(self._active) if self._active else ():
             hosted = self._host.hosted.get(shard)
@@ -144,11 +148,17 @@ class Mergers:
                 self._active.add(hosted.shard)
 
     def awaits_word(self, replica: ReplicaId) -> bool:
-        """Whether the replica goes by its target's word alone, and not by an order: it asks for that at once."""
+        """Whether the replica goes by its target's word alone, and not by an order: it asks for that at once.
+
+        Not once that has come, and said that the merge has come to nothing: its shard may have gone on without it, and
+        be part of another by now.
+        """
         hosted, shard_map = self._host.replica(replica), self._map()
         machine = hosted.machine if hosted is not None else None
         frozen = machine.merging.state.frozen if machine is not None else None
         if hosted is None or frozen is None or shard_map is None or frozen.target not in shard_map.shards:
+            return False
+        if self._released.get(replica) == frozen.number:
             return False
         shown = shard_map.shards.get(frozen.source)
         if shown is not None and shown.state == ShardState.DROPPING:
@@ -321,7 +331,9 @@ class Mergers:
         if word.committed:
             self._events.append(f"shard {word.source}: it is part of shard {frozen.target} now, and is deleted here")
             self._host.destroy(hosted)
-        elif hosted.replica.role is Role.LEADER and not hosted.replica.is_parting:
+            return
+        self._released[hosted.replica.id] = word.number
+        if hosted.replica.role is Role.LEADER and not hosted.replica.is_parting:
             self._events.append(f"shard {word.source}: its merge is abandoned, it serves again")
             self._host.touch(hosted).propose(EntryKind.FREEZE, encode(Thaw(word.number)))
 

@@ -30,6 +30,15 @@ def log_position(cluster: Cluster, name: str) -> int:
     return written
 
 
+def with_node1_on(small_disk: SmallDisk, tmp_path: Path) -> Path:
+    """A folder for a cluster of which node1 lives on the small disk."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "node1").symlink_to(small_disk.path / "node1")
+    (small_disk.path / "node1").mkdir()
+    return data
+
+
 @pytest.mark.timeout(600)
 def test_a_full_disk_refuses_writes_in_words_serves_reads_and_recovers(small_disk: SmallDisk) -> None:
     with Cluster(nodes=1, data=small_disk.path / "data") as cluster, cluster.client(timeout_s=5.0) as client:
@@ -50,10 +59,7 @@ def test_a_full_disk_refuses_writes_in_words_serves_reads_and_recovers(small_dis
 
 @pytest.mark.timeout(600)
 def test_a_disk_without_a_byte_left_costs_nothing_that_was_acknowledged(small_disk: SmallDisk, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "node1").symlink_to(small_disk.path / "node1")
-    (small_disk.path / "node1").mkdir()
+    data = with_node1_on(small_disk, tmp_path)
     rows = {b"row-%06d" % number: os.urandom(500) * 20 for number in range(15_000)}
     keys = list(rows)
     with Cluster(nodes=3, data=data) as cluster, cluster.client(timeout_s=30.0) as client:
@@ -80,10 +86,7 @@ def test_a_disk_without_a_byte_left_costs_nothing_that_was_acknowledged(small_di
 def test_a_follower_whose_disk_fills_up_says_so_keeps_its_reserve_and_catches_up(
     small_disk: SmallDisk, tmp_path: Path
 ) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "node1").symlink_to(small_disk.path / "node1")
-    (small_disk.path / "node1").mkdir()
+    data = with_node1_on(small_disk, tmp_path)
     rows = {b"row-%06d" % number: os.urandom(50) * 20 for number in range(60_000)}
     keys = list(rows)
     with Cluster(nodes=3, data=data) as cluster, cluster.client(timeout_s=30.0) as client:

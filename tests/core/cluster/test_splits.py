@@ -8,6 +8,7 @@ from tests.core.cluster.town import RANGE, Town, create, serving, status_of
 from zkv.core.cluster import messages as m
 from zkv.core.cluster.mapstate import ShardMap
 from zkv.core.cluster.reports import Reports
+from zkv.core.cluster.splits import SplitPlan
 from zkv.core.cluster.upkeep import LEFT_ALONE_MS
 from zkv.core.raft.messages import Membership
 from zkv.core.shard.commands import EFFECT_NONE, EFFECT_UNKNOWN
@@ -45,6 +46,17 @@ def losing(town: Town) -> list[m.SplitShard]:
 
     town.on_order = passes
     return lost
+
+
+def called_off_unheard(town: Town) -> tuple[m.SplitShard, SplitPlan]:
+    """A split is ordered and called off, and no order arrives: its first one, and the plan."""
+    orders = losing(town)
+    split(town)
+    town.run_until(lambda: bool(orders))
+    town.on_order = lambda node, order: False
+    [plan] = town.state.splits.values()
+    town.ask(m.CancelOperator(9, plan.id))
+    return orders[0], plan
 
 
 def test_both_halves_come_into_the_map_in_one_change() -> None:
@@ -290,13 +302,8 @@ def test_a_planned_split_is_called_off_by_its_shard_and_no_late_order_begins_it(
 def test_a_split_that_is_called_off_too_late_is_done_and_shown() -> None:
     """The shard is split, its leader dies before it says so, and the plan is called off meanwhile."""
     town = ordered()
-    orders = losing(town)
-    split(town)
-    town.run_until(lambda: bool(orders))
-    town.on_order = lambda node, order: False
-    [plan] = town.state.splits.values()
-    town.ask(m.CancelOperator(9, plan.id))
-    town.split_group(orders[0])
+    order, _ = called_off_unheard(town)
+    town.split_group(order)
     town.on_order = lambda node, order: True
     town.run_until(lambda: ranges(town) == HALVES)
     town.run(1_000)
@@ -318,12 +325,7 @@ def test_a_split_that_is_done_cannot_be_called_off_and_says_what_undoes_it() -> 
 
 def test_a_coordinator_that_begins_anew_goes_on_calling_it_off() -> None:
     town = ordered()
-    orders = losing(town)
-    split(town)
-    town.run_until(lambda: bool(orders))
-    town.on_order = lambda node, order: False
-    [plan] = town.state.splits.values()
-    town.ask(m.CancelOperator(9, plan.id))
+    _, plan = called_off_unheard(town)
     town.run(1_000)
     row = next(row for row in status_of(town)["operators"] if row["kind"] == "split-shard")
     assert (row["step"], row["id"]) == ("abandon", plan.id)

@@ -219,7 +219,7 @@ class Outgoing:
         row = self._pending
         stream = iter(self._rows)
         while row is not None and (drafted is None or _is_within(row, drafted)):
-            taken = len(row[1]) + len(row[2]) + ROW_OVERHEAD_BYTES
+            taken = len(row[1]) + len(row[2]) + ROW_OVERHEAD_BYTES  # `row_size`, without a call for each row
             if rows and size + taken > most:
                 break
             size += taken

@@ -162,9 +162,13 @@ class Patience:
             self.retry_soon()
 
     def retry_soon(self) -> None:
-        """Campaign again in half a timeout or more, unless a leader is heard: one is missing already."""
+        """Campaign in half a timeout or more, unless a leader is heard: one is missing already.
+
+        Nor before a timeout after one was heard: its own vote counts as another's would (rule 9).
+        """
         shortest = self._timing.election_ms_min
-        self.deadline_ms = self.now_ms + self._rng.randrange(shortest // 2, shortest)
+        wait_ms = self._rng.randrange(shortest // 2, shortest)
+        self.deadline_ms = max(self.now_ms + wait_ms, self.heard_ms + shortest)
 
     def restart(self) -> None:
         """Wait anew, for a freshly drawn time: equal times would split votes for ever (Raft 5.2)."""

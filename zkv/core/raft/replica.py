@@ -121,7 +121,7 @@ class Replica(ReplicaState):
 
     def stir(self) -> None:
         """Something is going on: a leader keeps its group awake, or wakes it. A follower waits for its leader again,
-        not for long, because nobody has been heard for as long as it slept."""
+        not for long where nobody has been heard for as long as it slept."""
         if self._leading is not None:
             self._leading.stir(self._patience.now_ms)
         elif self._asleep:

@@ -69,6 +69,21 @@ VOTES = (
         why="the jump must hit the one follower that the leader still hears: one run of 250 with clock leaps",
     ),
     Mutant(
+        "who is woken campaigns soon, whomever it hears",
+        "9",
+        "a candidate's own vote ends the lease that its last answer, given half asleep, carries",
+        (
+            Edit(
+                _ELECTIONS,
+                "self.deadline_ms = max(self.now_ms + wait_ms, self.heard_ms + shortest)",
+                "self.deadline_ms = self.now_ms + wait_ms",
+            ),
+        ),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="a question must wake it while another member is away and just before its leader's answers are lost: 1 of 1,900",
+    ),
+    Mutant(
         "vote for a shorter log",
         "Raft 5.4.1",
         "the new leader lacks what was committed",

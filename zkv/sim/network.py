@@ -93,13 +93,16 @@ class Network:
         mended = set(links)
         for link in mended:
             self._cuts.pop(link, None)
-        self._release([held for held in self._held if held[:2] in mended])
+        released = [held for held in self._held if held[:2] in mended]
+        self._held = [held for held in self._held if held[:2] not in mended]
+        self._release(released)
 
     def heal(self) -> None:
         """Every link works again, and what was held arrives."""
         self._cuts.clear()
         self._slow.clear()
-        self._release(list(self._held))
+        released, self._held = self._held, []
+        self._release(released)
 
     def _rng(self, source: str, target: str) -> Random:
         """Chance of this link alone: what happens on one does not change the draws of another."""
@@ -109,8 +112,6 @@ class Network:
         return rng
 
     def _release(self, released: list[tuple[str, str, Arrival]]) -> None:
-        gone = set(map(id, released))
-        self._held = [held for held in self._held if id(held) not in gone]
         for source, target, arrival in released:
             self._deliver_later(source, target, arrival)
 

@@ -81,7 +81,7 @@ VOTES = (
         ),
         seeds=0,
         tests=(_SCENARIOS,),
-        why="a question must wake it while another member is away and just before its leader's answers are lost: 1 of 1,900",
+        why="a question must wake it while another member is away and just before its leader is lost: 1 of 1,900",
     ),
     Mutant(
         "vote for a shorter log",

@@ -72,6 +72,7 @@ class _Group:
     highest: int = 0
     first_commits: dict[int, int] = field(default_factory=dict)  # term -> when its leader first committed anything
     latest_commit: int = 0  # the last of those terms
+    was_shown: bool = False  # in the coordinator's map, when a commit was looked at
     durable: int = 0  # the highest index that was found on a majority's disks when its leader committed it
     leading: dict[str, tuple[int, Replica]] = field(default_factory=dict)  # by node: its start, and the replica
     epochs: dict[int, tuple[int, Membership]] = field(default_factory=dict)  # membership version -> entry, members
@@ -85,6 +86,7 @@ class Checkers:
         """`state`: the coordinator's."""
         self.leaders_elected = 0
         self._world = world
+        self._state = state
         self._nodes: dict[str, Server] = {}
         self._groups: dict[ShardId, _Group] = {}
         self._lives: dict[str, _Life] = {}  # the present one of each process
@@ -221,6 +223,7 @@ class Checkers:
         A change of voters takes effect with the turn that applies it: then either set may have committed. Or others
         have applied the next change already, while this leader's own flush keeps it waiting: who was removed by it has
         answered, and deleted itself since. A majority of the voters before less that one is enough after (n + 1 > n).
+        Likewise who has deleted its replica of a shard that is part of another by now, or whose table is dropped.
         """
         replica = hosted.replica
         group.first_commits.setdefault(replica.term, self._world.now_us)
@@ -240,8 +243,15 @@ class Checkers:
             return []  # a later leader found it there, and replicas may have deleted themselves since, as after a merge
         told = []
         coming = group.epochs.get(replica.membership.version + 1)
+        is_shown = hosted.shard in self._state().map.shards
+        group.was_shown = group.was_shown or is_shown
+        is_over = group.was_shown and not is_shown
         for voters in (replica.membership.voters, seen.voters, coming[1].voters if coming is not None else ()):
-            holders = [voter.node for voter in voters if self._on_disk(voter.node, voter.replica, index, term)]
+            holders = [
+                voter.node
+                for voter in voters
+                if self._on_disk(voter.node, voter.replica, index, term) or (is_over and self._is_deleted(voter))
+            ]
             if len(holders) > len(voters) // 2:
                 group.durable = max(group.durable, index)
                 return []
@@ -252,6 +262,11 @@ class Checkers:
         """Whether the node's disk holds the entry, or held it when it was lost."""
         machine = self._nodes[node].machine
         return any(_holds(folder, replica, index, term) for folder in (machine.folder, *machine.lost))
+
+    def _is_deleted(self, voter: Member) -> bool:
+        """Whether its node, on the folder that it was a voter on, has no such replica any more."""
+        folder = self._nodes[voter.node].machine.folder
+        return folder.incarnation == voter.incarnation and voter.replica not in folder.says.replicas
 
     def _note_commit(self, hosted: Hosted[M], group: _Group, before: int) -> None:
         replica = hosted.replica

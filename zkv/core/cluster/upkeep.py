@@ -175,7 +175,7 @@ def may_cancel(plan: ReplaceReplica) -> str | None:
     return None
 
 
-def with_tuning(draft: Draft, **changes: int | bool | None) -> None:
+def with_tuning(draft: Draft, **changes: object) -> None:
     """Change how the cluster changes by itself; None: as it is."""
     given = {name: value for name, value in changes.items() if value is not None}
     draft.put_tuning(structs.replace(draft.tuning, **given))

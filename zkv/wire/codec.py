@@ -5,6 +5,8 @@ exactly one known message raises BadFrame: the caller counts and drops it, and n
 too far from ours are read as far as they state it (`introductions`), so that they are refused in words.
 """
 
+from typing import TypeAlias
+
 import msgspec
 
 from zkv.core.cluster import messages as m
@@ -15,7 +17,7 @@ from zkv.errors import BadFrame
 from zkv.wire.introductions import introduction
 
 ClientFrame = Requests | m.Hello | m.MapRequest | m.StatusRequest
-ToNode = ClientFrame | Peers
+ToNode: TypeAlias = ClientFrame | Peers
 TableFrame = m.CreateTable | m.DropTable | m.SplitTable | m.TuneSplits | m.MergeTable | m.TuneMerges
 AdminFrame = TableFrame | m.ChangeNode | m.CancelOperator | m.ChangeTuning | m.PlanRequest | ChangeCoordinators
 NodeFrame = m.Register | m.Alive | m.Dropped | m.ShardSizes

@@ -40,17 +40,19 @@ Address = tuple[NodeId, int]  # a node, and the incarnation that a message is me
 M = TypeVar("M", bound=Machine)
 
 
-@dataclass(slots=True, eq=False)
 class Hosted(Generic[M]):
     """One replica here. `machine` is None for a learner that waits for its first snapshot."""
 
-    shard: ShardId
-    replica: Replica
-    machine: M | None
-    turn: int = 0  # the last turn that touched it
-    standing: tuple[int, int, bool] = (0, 0, False)  # term, leader and whether it leads, as of the last such turn
-    frozen: bool = False  # a snapshot is going live: raft messages are dropped, and come again
-    gone: bool = False  # destroyed
+    __slots__ = ("frozen", "gone", "machine", "replica", "shard", "standing", "turn")
+
+    def __init__(self, shard: ShardId, replica: Replica, machine: M | None) -> None:
+        self.shard = shard
+        self.replica = replica
+        self.machine = machine
+        self.turn = 0  # the last turn that touched it
+        self.standing = (0, 0, False)  # term, leader and whether it leads, as of the last such turn
+        self.frozen = False  # a snapshot is going live: raft messages are dropped, and come again
+        self.gone = False  # destroyed
 
 
 @dataclass(slots=True)

@@ -1,13 +1,17 @@
 """How many rows each shard here has: counted in the node's idle moments, a slice at a time; in smaller ones under load.
 
 The hot path keeps no count, because knowing whether a put adds a row costs a read per put on every replica. So a count
-is as of the moment when it began, and a shard that is written all the time is counted again only now and then.
+is as of the moment when it began, and a shard that is written all the time is counted again only now and then. Of those
+that are led here, a sample of the writes says how much there is since (`growth`), and which half of a split has it.
+Without that, a shard that is filled at full speed would be split too late: counting it is slower than filling it.
 """
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
-from zkv.core.node.host import Hosted
+from zkv.core.node.host import Host, Hosted
+from zkv.core.node.spread import Spread
+from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.machine import ShardMachine
 from zkv.core.shard.pieces import scan
 from zkv.core.shard.rows import Rows
@@ -17,31 +21,8 @@ _SLICE_ROWS = 2_000
 _BUSY_ROWS = 250  # 0.3 ms
 _AGAIN_MS = 5_000
 _LATE_MS = 60_000
-_MARK_BYTES = 4 * 1024
-_MARKS_MAX = 64
+_RUN_BYTES = 4 * 1024  # rows that lie together count as one
 _PREFIX_BYTES = 9  # of an engine's key: kind and space
-
-
-class _Marks:
-    """Keys at even distances in bytes, some dozens however many rows there are: where half of the bytes lie."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self._step = _MARK_BYTES
-        self._marks: list[tuple[int, bytes]] = []  # bytes before the key
-
-    def add(self, key: bytes, size: int) -> None:
-        """The next row."""
-        if not self._marks or self.bytes - self._marks[-1][0] >= self._step:
-            self._marks.append((self.bytes, key))
-            if len(self._marks) > _MARKS_MAX:
-                del self._marks[1::2]
-                self._step *= 2
-        self.bytes += size
-
-    def middle(self) -> bytes:
-        """The mark next to the middle; b"" where there is no row."""
-        return min(self._marks, key=lambda mark: abs(2 * mark[0] - self.bytes), default=(0, b""))[1]
 
 
 class Census:
@@ -50,13 +31,14 @@ class Census:
     def __init__(self, rows: Rows) -> None:
         self.counted: dict[ShardId, int] = {}
         self.bytes: dict[ShardId, int] = {}
-        self.middle: dict[ShardId, tuple[int, bytes]] = {}  # of the bytes: range version, and a key of the engine
+        self.spreads: dict[ShardId, tuple[int, Spread]] = {}  # range version; what was counted, and what came since
         self._rows = rows
         self._as_of: dict[ShardId, tuple[int, int, int]] = {}  # version counter, space and range at the last count
         self._began_ms: dict[ShardId, int] = {}
         self._running: tuple[ShardId, Iterator[tuple[bytes, bytes]]] | None = None
         self._so_far = 0
-        self._marks = _Marks()
+        self._spread = Spread()
+        self._since = Spread()  # what came since the running count began, which does not see it
 
     def go_on(self, hosted: Mapping[ShardId, Hosted[ShardMachine]], now_ms: int, *, busy: bool) -> bool:
         """Count one slice, a small one while `busy`, if anything is to be counted. Whether there is more to do now."""
@@ -66,15 +48,29 @@ class Census:
         shard, rows = self._running
         most = _BUSY_ROWS if busy else _SLICE_ROWS
         seen = list(islice(rows, most))
-        for key, value in seen:
-            self._marks.add(key, len(key) + len(value) - _PREFIX_BYTES)
-        self._so_far += len(seen)
+        self._add(seen)
         if len(seen) < most:
             self.counted[shard] = self._so_far
-            self.bytes[shard] = self._marks.bytes
-            self.middle[shard] = (self._as_of[shard][2], self._marks.middle()[_PREFIX_BYTES:])
+            self.bytes[shard] = self._spread.bytes
+            self._spread.join(self._since)
+            self.spreads[shard] = (self._as_of[shard][2], self._spread)
             self._running = None
         return True
+
+    def grown(self, shard: ShardId, key: bytes, size: int) -> None:
+        """By a sample: so many bytes more lie at that partition key, or fewer."""
+        if self._running is not None and self._running[0] == shard:
+            self._since.add(key, size)
+        if shard in self.spreads:
+            self.spreads[shard][1].add(key, size)
+
+    def follow(self, host: Host[ShardMachine]) -> None:
+        """After a turn: shards were split, or are gone from here."""
+        for shard, right in host.parted:
+            self._part(shard, right)
+        for shard, _ in host.destroyed:
+            if shard not in host.hosted:
+                self._forget(shard)
 
     def give_up_late(self, now_ms: int) -> None:
         """Let go of a count that load has kept from ending: its iterator pins what the engine would throw away."""
@@ -83,11 +79,6 @@ class Census:
             self._running = None
 
     def _begin(self, hosted: Mapping[ShardId, Hosted[ShardMachine]], now_ms: int) -> bool:
-        for gone in [shard for shard in self._as_of if shard not in hosted]:
-            del self._as_of[gone]
-            self.counted.pop(gone, None)
-            self.bytes.pop(gone, None)
-            self.middle.pop(gone, None)
         for shard, one in hosted.items():
             machine = one.machine
             if machine is None:
@@ -100,6 +91,35 @@ class Census:
             self._as_of[shard] = as_of
             self._began_ms[shard] = now_ms
             self._running = (shard, scan(self._rows, machine.row_ranges()))
-            self._so_far, self._marks = 0, _Marks()
+            self._so_far, self._spread, self._since = 0, Spread(), Spread()
             return True
         return False
+
+    def _part(self, shard: ShardId, right: ShardInfo) -> None:
+        """What is known of one is known of both. They are counted again all the same."""
+        if self._running is not None and self._running[0] == shard:
+            self._running = None
+        version, spread = self.spreads.pop(shard, (0, Spread()))
+        if version + 1 == right.range_version:
+            left, rest = spread.parted(right.start)
+            self.spreads[shard] = (right.range_version, left)
+            self.spreads[right.shard] = (right.range_version, rest)
+
+    def _forget(self, shard: ShardId) -> None:
+        if self._running is not None and self._running[0] == shard:
+            self._running = None
+        for known in (self.counted, self.bytes, self.spreads, self._as_of, self._began_ms):
+            known.pop(shard, None)
+
+    def _add(self, rows: list[tuple[bytes, bytes]]) -> None:
+        self._so_far += len(rows)
+        first, size = b"", 0
+        for key, value in rows:
+            if not size:
+                first = key
+            size += len(key) + len(value) - _PREFIX_BYTES
+            if size >= _RUN_BYTES:
+                self._spread.add(first[_PREFIX_BYTES:], size)
+                size = 0
+        if size:
+            self._spread.add(first[_PREFIX_BYTES:], size)

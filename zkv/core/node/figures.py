@@ -6,9 +6,12 @@ from zkv.core.node.asked import Asked
 from zkv.core.node.census import Census
 from zkv.core.node.host import Host, Hosted
 from zkv.core.node.rates import Rates
+from zkv.core.node.spread import Spread
 from zkv.core.raft.replica import Role
 from zkv.core.shard.machine import ShardMachine
 from zkv.ids import ShardId
+
+_NOTHING = Spread()
 
 
 def shard_figures(host: Host[ShardMachine], census: Census) -> dict[str, dict[str, object]]:
@@ -17,7 +20,7 @@ def shard_figures(host: Host[ShardMachine], census: Census) -> dict[str, dict[st
 
 
 class Sizes:
-    """Of the shards of range tables that are led here: bytes, as last counted, requests a second, where they lie."""
+    """Of the shards of range tables that are led here: bytes, as far as is known, requests a second, where they lie."""
 
     def __init__(self, host: Host[ShardMachine], census: Census, asked: Asked) -> None:
         self._host = host
@@ -36,11 +39,11 @@ class Sizes:
         self._asked.samples.look(led)
         found: list[ShardSize] = []
         for shard, range_version in led.items():
-            version, middle = self._census.middle.get(shard, (-1, b""))
+            version, spread = self._census.spreads.get(shard, (-1, _NOTHING))
             requests = self.rates.of(shard)
             asked = (requests, *self._asked.samples.of(shard))
             if version == range_version:
-                found.append(ShardSize(shard, version, middle, self._census.bytes[shard], *asked))
+                found.append(ShardSize(shard, version, spread.middle(), max(spread.bytes, 0), *asked))
             elif requests >= 0:
                 found.append(ShardSize(shard, range_version, b"", -1, *asked))
         return tuple(found)

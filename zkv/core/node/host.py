@@ -26,8 +26,9 @@ from zkv.core.raft.messages import (
 from zkv.core.raft.ready import EntryId, Ready, Rng, Timing
 from zkv.core.raft.replica import Replica
 from zkv.core.shard import records
+from zkv.core.shard.descriptor import ShardInfo
 from zkv.core.shard.rows import Changes, Rows, numbered_key, session_key
-from zkv.ids import NodeId, ReplicaId
+from zkv.ids import NodeId, ReplicaId, ShardId
 
 __all__ = ["FIRST", "Address", "Effects", "Host", "Hosted", "LostState"]
 
@@ -63,6 +64,7 @@ class Host(Residents[M]):
         self._grown = True  # tails are to be measured
         self._held: dict[ReplicaId, EntryId] = {}  # of a checkpoint that is being made
         self._senders: dict[ReplicaId, NodeId] = {}
+        self.parted: list[tuple[ShardId, ShardInfo]] = []  # in the last turn: shards, and what was split off
         self._split_at: dict[ReplicaId, tuple[int, int]] = {}  # the last split in its log, and until when it is kept
         self._apply = apply
 
@@ -125,6 +127,7 @@ class Host(Residents[M]):
         wanted: list[tuple[Hosted[M], Member]] = []
         touched, self._touched = self._touched, []
         self._turn += 1
+        self.parted.clear()
         for hosted in touched:
             replica = hosted.replica
             while not hosted.frozen and not hosted.gone and replica.has_ready():
@@ -229,6 +232,7 @@ class Host(Residents[M]):
             held.frozen = True
             hard_state = max(held.replica.hard_state, hard_state, key=_term_of)
         self._creating.add(replica)
+        self.parted.append((hosted.shard, parted.info))
         sessions = self.new_space()
         descriptor = records.Descriptor(parted.info, parted.pieces.space, sessions, parted.pieces.more)
         changes[numbered_key(b"d", replica)] = records.encode(descriptor)

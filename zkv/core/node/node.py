@@ -84,12 +84,12 @@ class Node:
         self.identity = identity
         self.cluster = cluster
         self.follower = MapFollower()
-        self.service = Service(identity.node)
+        self.census = Census(rows)
+        self.service = Service(identity.node, self.census.grown)
         self.host: Host[ShardMachine] = Host(
             rows=rows, rng=rng, timing=timing, make_machine=partial(make_machine, rows), apply=self.service.apply
         )
         self.service.attach(self.host)
-        self.census = Census(rows)
         self.links = LinkWatch()
         self.transfers = Transfers(self.host, self.census.bytes, self.links.protocol_of)
         self.empty_learners = EmptyLearners(self.host)
@@ -208,6 +208,7 @@ class Node:
         effects, wanted = self.host.turn()
         for hosted, member in wanted:
             self.transfers.want(hosted, member)
+        self.census.follow(self.host)
         for shard, replica in self.host.destroyed:
             self.registration.dropped(shard, replica)
         self.host.destroyed.clear()
@@ -260,11 +261,8 @@ class Node:
         shard_map = self.follower.map
         if shard_map is None:
             return {}
-        return {
-            node.node: (node.address, node.incarnation)
-            for node in shard_map.nodes.values()
-            if node.node != self.identity.node
-        }
+        others = (node for node in shard_map.nodes.values() if node.node != self.identity.node)
+        return {node.node: (node.address, node.incarnation) for node in others}
 
     def figures(self) -> dict[str, object]:
         """For people and tests: what this node is and has done."""

@@ -10,7 +10,7 @@ import msgspec
 
 from zkv import limits
 from zkv.core.node import refusals
-from zkv.core.node.asked import Asked
+from zkv.core.node.asked import Asked, Grown
 from zkv.core.node.host import Host, Hosted
 from zkv.core.node.waiting import NOWHERE, Queue, Route, WaitingCopies, WaitingRead, WaitingWrite
 from zkv.core.raft.messages import Entry, EntryKind
@@ -53,7 +53,7 @@ _UNBORN_MS = 50  # soon its time is near enough, if it comes from a floor that w
 class Service:
     """The requests of all shards of one node. The owner calls `begin`, `take` for each group, and `propose`."""
 
-    def __init__(self, me: NodeId) -> None:
+    def __init__(self, me: NodeId, grown: Grown) -> None:
         self.me = me
         self.disk_full = False
         self.youngest = b"\xff" * BIRTH_BYTES  # the latest birth of a client id that is taken
@@ -61,7 +61,7 @@ class Service:
         self.answers: dict[Route, list[Answer]] = {}
         self.forwards: dict[NodeId, dict[bytes, list[Group]]] = {}
         self.reads_served = self.writes_applied = 0
-        self.asked = Asked()
+        self.asked = Asked(grown)
         self._host: Host[ShardMachine]
         self._queues: dict[ShardId, Queue] = {}
         self._dirty: dict[ShardId, Queue] = {}
@@ -103,7 +103,7 @@ class Service:
         if refusal is not None:
             self._answer(route, refusal)
             return
-        self.asked.take(group)
+        self.asked.take(group, machine)
         if isinstance(group, WriteGroup):
             self._take_write(hosted, machine, group, route)
         else:

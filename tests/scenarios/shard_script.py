@@ -19,7 +19,7 @@ map n1 leader 12 term 3     its map calls another replica the leader; `map`: eve
 member n1 learn 14 n2 1     the coordinator orders n1 to change a member, at membership version 1
 transfer n1 12              and to hand over
 split n1 m 1                it orders n1 to split its shard at m, where shard 2 with replicas 21, 22 and 23 begins, at
-                            membership version 1
+                            membership version 1; `split n1 t 1 2`: shard 2, where shard 3 begins, with 31, 32 and 33
 merge n1 7 [MAX]            it orders n1 to merge shard 2 into shard 1, as merge 7: for their versions as they are. MAX:
                             a source of more bytes is not merged
 again n1, abandon n1         it orders the same merge once more; or n1 to abandon it, whatever it came to
@@ -225,11 +225,12 @@ class Script:
         number = ReplicaId(int(replica))
         self._order(name, m.TransferLeader(RIGHT if number > 20 else SHARD, number))
 
-    def _do_split(self, name: str, at: str, expected: str) -> None:
+    def _do_split(self, name: str, at: str, expected: str, number: str = "1") -> None:
+        shard = int(number)
         homes = [(NodeId(own), machine.incarnation) for own, machine in self._stage.machines.items()]
-        members = tuple(Member(ReplicaId(20 + place), *home) for place, home in enumerate(homes, 1))
-        split = Split(at.encode(), 1, int(expected), RIGHT, Membership(1, members))
-        self._order(name, m.SplitShard(SHARD, split))
+        members = tuple(Member(ReplicaId(10 * (shard + 1) + place), *home) for place, home in enumerate(homes, 1))
+        split = Split(at.encode(), shard, int(expected), ShardId(shard + 1), Membership(1, members))
+        self._order(name, m.SplitShard(ShardId(shard), split))
 
     def _do_merge(self, name: str, number: str, most: str = "1000000") -> None:
         self._merge = self._planned(int(number), int(most))

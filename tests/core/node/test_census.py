@@ -25,7 +25,7 @@ def test_the_middle_is_where_half_of_the_bytes_lie(values: list[int]) -> None:
     node = trio.machines[name].node
     while node.idle():
         pass
-    (size,) = Sizes(node.host, node.census, Asked())()
+    (size,) = Sizes(node.host, node.census, Asked(node.census.grown))()
     assert (size.shard, size.range_version) == (SHARD, 1)
     before = list(accumulate((value + 4 + 9 for value in values), initial=0))
     assert size.bytes == before[-1]
@@ -39,7 +39,7 @@ def test_of_shards_led_elsewhere_nothing_is_said() -> None:
     other = trio.machines[trio.others(name)[0]].node
     while other.idle():
         pass
-    assert Sizes(other.host, other.census, Asked())() == ()
+    assert Sizes(other.host, other.census, Asked(node.census.grown))() == ()
 
 
 def test_a_node_that_is_never_idle_counts_in_small_slices() -> None:
@@ -51,7 +51,7 @@ def test_a_node_that_is_never_idle_counts_in_small_slices() -> None:
     slices = 0
     while node.idle(busy=True):
         slices += 1
-    (size,) = Sizes(node.host, node.census, Asked())()
+    (size,) = Sizes(node.host, node.census, Asked(node.census.grown))()
     assert size.bytes == 1_000 * (4 + 5 + 9)
     assert slices >= 4
 

@@ -214,6 +214,9 @@ class Host(Residents[M]):
     def _part(self, hosted: Hosted[M], machine: M) -> None:
         """Bring into being what a split has cut off: its descriptor goes with the split into one batch of the engine.
 
+        The log knows by then that the split is committed. So it is applied again where a crash takes it back, and finds
+        in the log what the new replica had by then (`Residents.load`): its birth waits for no flush of the engine.
+
         It may be late: others have split long ago, and a leader of the new shard has brought this replica the state
         since, or has had it deleted. Then this half of the rows is nobody's. Without state it has promised nothing.
         """
@@ -239,8 +242,12 @@ class Host(Residents[M]):
         changes[numbered_key(b"a", replica)] = records.encode(records.Applied(*FIRST, parted.counter, parted.floor))
         for client, record in parted.sessions.items():
             changes[session_key(sessions, client)] = records.encode(record)
-        birth = Birth.CALLED if hosted.replica.role is Role.LEADER else Birth.PARTED
-        self.after_engine_flush(lambda: self._log_birth(replica, hard_state, birth))
+        self.pipeline.add(LogItem(hosted.replica.id, commit=hosted.replica.committed))
+        if shard in self._awaited:
+            self._take_back(shard)
+        else:
+            birth = Birth.CALLED if hosted.replica.role is Role.LEADER else Birth.PARTED
+            self._log_birth(replica, hard_state, birth)
 
     def _shorten_tails(self) -> None:
         """Forget applied entries beyond the budget; who still needs them gets a snapshot."""
@@ -297,5 +304,10 @@ class Host(Residents[M]):
                     entries=replica.suffix(start.index),
                     commit=replica.committed,
                 )
+            )
+        for own, log in self._awaited.values():
+            start = EntryId(*log.start)
+            items.append(
+                LogItem(own, start=start, hard_state=log.hard_state, entries=tuple(log.entries), commit=log.commit)
             )
         return LogBatch(tuple(items))

@@ -1,7 +1,8 @@
 """Which replicas live in a process: births, deaths, snapshots going live, and what a restart finds (rules 1, 20-22).
 
 Each of these is a chain of durable steps: rows first, then the log, or a tombstone first, then the log. A crash between
-two of them is made good at the next start (`load`).
+two of them is made good at the next start (`load`). What a split brings into being needs no such chain: its log may be
+ahead of the engine, for the split itself is in the log of the replica that was split.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,18 +10,13 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from zkv.core.cluster.frames import PeerMessage
+from zkv.core.node.awaited import Awaited, awaited
 from zkv.core.node.contracts import Machine, RecoveredReplica, gaps, holds
 from zkv.core.node.drafts import Drafts
 from zkv.core.node.pipeline import Pipeline
 from zkv.core.node.steady import SteadyClock
 from zkv.core.raft.elections import Birth
-from zkv.core.raft.messages import (
-    Entry,
-    HardState,
-    LogBatch,
-    LogItem,
-    Membership,
-)
+from zkv.core.raft.messages import Entry, HardState, LogBatch, LogItem, Membership
 from zkv.core.raft.ready import EntryId, Rng, Timing
 from zkv.core.raft.replica import Replica
 from zkv.core.shard import records
@@ -43,12 +39,13 @@ M = TypeVar("M", bound=Machine)
 class Hosted(Generic[M]):
     """One replica here. `machine` is None for a learner that waits for its first snapshot."""
 
-    __slots__ = ("frozen", "gone", "machine", "replica", "shard", "standing", "turn")
+    __slots__ = ("frozen", "gone", "machine", "replica", "shard", "since_ms", "standing", "turn")
 
     def __init__(self, shard: ShardId, replica: Replica, machine: M | None) -> None:
         self.shard = shard
         self.replica = replica
         self.machine = machine
+        self.since_ms = 0  # when it came into being here, or was loaded
         self.turn = 0  # the last turn that touched it
         self.standing = (0, 0, False)  # term, leader and whether it leads, as of the last such turn
         self.frozen = False  # a snapshot is going live: raft messages are dropped, and come again
@@ -107,6 +104,7 @@ class Residents(Generic[M]):
         self._tombstones: dict[ShardId, set[ReplicaId]] = {}
         self._creating: set[ReplicaId] = set()
         self._dying: set[ReplicaId] = set()
+        self._awaited: Awaited = {}
         self._next_space = 1
 
     def touch(self, hosted: Hosted[M]) -> Replica:
@@ -228,7 +226,7 @@ class Residents(Generic[M]):
         held = self.hosted.get(shard)
         if held is not None and held.machine is None and not held.frozen and held.replica.id < replica:
             self.destroy(held)  # it was to be, and another is wanted by now
-        if shard in self.hosted or self._buried(shard, replica) or replica in self._creating:
+        if shard in self.hosted or self._buried(shard, replica) or replica in self._creating or shard in self._awaited:
             return None
         born = self._replica(replica, shard, HardState(0, ReplicaId(0)), Membership(0, ()), EntryId(0, 0), [], 0, 0)
         hosted: Hosted[M] = Hosted(shard, born, None)
@@ -253,6 +251,7 @@ class Residents(Generic[M]):
             replica, info.shard, hard_state, info.membership, start, entries, commit, applied, birth=birth
         )
         hosted = Hosted(info.shard, raft, machine)
+        hosted.since_ms = self.now_ms
         self.hosted[info.shard] = self._by_replica[replica] = hosted
         self.touch(hosted)
         return hosted
@@ -345,6 +344,10 @@ class Residents(Generic[M]):
             descriptor = records.decode_descriptor(value)
             named += records.held_ranges(descriptor)
             self._resume(replica, descriptor, recovered.get(replica))
+        replicas = [hosted.replica for hosted in self.hosted.values()]
+        logs = [(replica.suffix(replica.applied), replica.committed) for replica in replicas]
+        self._awaited = awaited(logs, recovered, self.hosted)
+        self._creating.update(replica for replica, _ in self._awaited.values())
         for replica, log in recovered.items():
             if replica not in self._by_replica and replica not in self._creating:
                 self._leave(replica, log)
@@ -370,6 +373,7 @@ class Residents(Generic[M]):
             self._creating.add(replica)
             self._log_birth(replica)
             return
+        self._creating.discard(replica)
         start = EntryId(*log.start)
         if point.index < start.index:
             raise LostState(f"replica {replica} has applied entry {point.index} but its log begins after {start.index}")
@@ -378,6 +382,11 @@ class Residents(Generic[M]):
             start, entries = point, []
             self.pipeline.add(LogItem(replica, start=start, hard_state=log.hard_state, commit=start.index))
         self._host(replica, descriptor, log.hard_state, start, entries, max(log.commit, point.index))
+
+    def _take_back(self, shard: ShardId) -> None:
+        """The split is applied anew: its replica here goes on with what the log has of it."""
+        replica, log = self._awaited.pop(shard)
+        self.pipeline.then(lambda: self._resume(replica, self._descriptor(replica), log))
 
     def _leave(self, replica: ReplicaId, log: RecoveredReplica) -> None:
         """A replica that only the log knows: one that was buried, or a learner that never got its snapshot."""

@@ -6,7 +6,8 @@ from typing import Final, Generic
 from zkv import limits
 from zkv.core.cluster.versions import DRAFTS_SINCE
 from zkv.core.node.host import Host, Hosted
-from zkv.core.node.residents import M
+from zkv.core.node.residents import FIRST, M
+from zkv.core.raft.membership import find
 from zkv.core.raft.messages import Member
 from zkv.core.raft.ready import EntryId
 from zkv.core.raft.replica import Role
@@ -30,6 +31,7 @@ from zkv.core.shard.snapshot_rows import SESSION, PinnedRows
 from zkv.ids import NodeId, ReplicaId, ShardId
 
 _LEARNING_MS: Final = 60_000  # after its snapshot, a learner's part of the log is kept for as long
+_BIRTH_MS: Final = 1_000  # so late a voter may be to apply the split that its state comes from
 
 
 class Transfers(Generic[M]):
@@ -81,7 +83,10 @@ class Transfers(Generic[M]):
             for hosted, member in wanted.values():
                 if hosted.replica.role is not Role.LEADER or hosted.gone:
                     continue
-                self._start(hosted, member, now_ms)
+                if _may_be_born_yet(hosted, member, now_ms):
+                    self._host.touch(hosted).snapshot_failed(member.replica)  # it is asked again
+                else:
+                    self._start(hosted, member, now_ms)
         self.pace.tick(now_ms)
         if self._outgoing or self._learning or self._host.held_back:
             self._hold_tails_back(now_ms)
@@ -365,3 +370,10 @@ def _home_of(offer: SnapshotOffer) -> NodeId:
     """The node that the offer comes from."""
     members = offer.info.membership
     return next((one.node for one in (*members.voters, *members.learners) if one.replica == offer.sender), NodeId(""))
+
+
+def _may_be_born_yet(hosted: Hosted[M], member: Member, now_ms: int) -> bool:
+    """Whether the voter may only be late to apply the split that made the shard: all that followed is in the log."""
+    replica = hosted.replica
+    is_new = replica.start == FIRST and now_ms - hosted.since_ms < _BIRTH_MS
+    return is_new and find(replica.membership, member.replica) in replica.membership.voters

@@ -13,7 +13,6 @@ hold n1 n2, pass n1 n2      frames from n1 to n2 wait; frames pass again, and ov
 release                     nothing waits any more, and what waited arrives
 crash n1 [empty]            power off and on; `empty`: with another folder
 sync n1                     its rows reach the disk, as they do by themselves from time to time
-doom n1                     it will be, before the next flush of its rows has begun
 full n1, roomy n1           its disk is full; has room again
 map n1 leader 12 term 3     its map calls another replica the leader; `map`: every map is told of the nodes as they are
 member n1 learn 14 n2 1     the coordinator orders n1 to change a member, at membership version 1
@@ -194,9 +193,6 @@ class Script:
 
     def _do_sync(self, name: str) -> None:
         self._stage.machines[name].rows.flush()
-
-    def _do_doom(self, name: str) -> None:
-        self._stage.machines[name].doomed = True
 
     def _do_full(self, name: str) -> None:
         self._stage.machines[name].node.disk_is(full=True)

@@ -4,13 +4,26 @@ from collections import Counter
 
 import pytest
 
+from tests.core.node.trio import SHARD, Trio
 from zkv.core.node.asked import EVERY, Asked
 from zkv.core.node.samples import ENOUGH, FRESH_MAX, KEPT, KEY_BYTES_MAX, Samples, halves
 from zkv.core.shard.commands import MAJORITY, Put, ReadGroup, ScanGroup, WriteGroup
+from zkv.core.shard.machine import ShardMachine
 from zkv.ids import ShardId
 
-SHARD = ShardId(1)
 LED = {SHARD: 1}
+
+
+@pytest.fixture
+def machine() -> ShardMachine:
+    trio = Trio()
+    machine = trio.machines[trio.leader()].node.host.hosted[SHARD].machine
+    assert machine is not None
+    return machine
+
+
+def nothing(shard: ShardId, key: bytes, size: int) -> None:
+    """For who does not want to know what grows."""
 
 
 def reads(*keys: bytes, shard: ShardId = SHARD) -> ReadGroup:
@@ -103,14 +116,14 @@ def noted(asked: Asked) -> list[bytes]:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 16, 31, 64, 1_000])
-def test_each_place_in_a_batch_is_noted_as_often_whatever_its_size(size: int) -> None:
-    asked = Asked()
+def test_each_place_in_a_batch_is_noted_as_often_whatever_its_size(machine: ShardMachine, size: int) -> None:
+    asked = Asked(nothing)
     batch = reads(*(b"%03d" % number for number in range(size)))
     found: Counter[bytes] = Counter()
     for _ in range(64):
         asked.samples.look(LED)
         for _ in range(60 * EVERY // size + 1):
-            asked.take(batch)
+            asked.take(batch, machine)
         found.update(noted(asked))
         asked.samples = Samples()
     assert found.total() >= 64 * 40
@@ -118,19 +131,19 @@ def test_each_place_in_a_batch_is_noted_as_often_whatever_its_size(size: int) ->
     assert below == pytest.approx(size // 2 / size, abs=0.06)
 
 
-def test_one_operation_of_every_so_many_is_noted() -> None:
-    asked = Asked()
+def test_one_operation_of_every_so_many_is_noted(machine: ShardMachine) -> None:
+    asked = Asked(nothing)
     asked.samples.look(LED)
     for _ in range(1_000):
-        asked.take(reads(b"a", b"b"))
+        asked.take(reads(b"a", b"b"), machine)
     assert asked.counts == {SHARD: 2_000}
     assert len(noted(asked)) == pytest.approx(2_000 / EVERY, rel=0.3)
 
 
-def test_writes_and_scans_are_noted_too() -> None:
-    asked = Asked()
+def test_writes_and_scans_are_noted_too(machine: ShardMachine) -> None:
+    asked = Asked(nothing)
     asked.every = 1
     asked.samples.look(LED)
-    asked.take(WriteGroup(1, SHARD, 1, 1_000, b"c" * 16, 1, 1, MAJORITY, False, (Put(b"w", b"v"),)))
-    asked.take(ScanGroup(1, SHARD, 1, 1_000, False, b"s", b"", b"", 10, False))
+    asked.take(WriteGroup(1, SHARD, 1, 1_000, b"c" * 16, 1, 1, MAJORITY, False, (Put(b"w", b"v"),)), machine)
+    asked.take(ScanGroup(1, SHARD, 1, 1_000, False, b"s", b"", b"", 10, False), machine)
     assert noted(asked) == [b"w", b"s"]

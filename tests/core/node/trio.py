@@ -41,7 +41,6 @@ class Machine:
     incarnation: int = 1
     slow_disk: bool = False  # flushes end only when the test says so
     paused: bool = False
-    doomed: bool = False  # its power fails before the next flush of its rows
     cut_from: set[str] = field(default_factory=set)
 
     def boot(self, now_ms: int) -> None:
@@ -186,10 +185,7 @@ class Trio:
         machine.rows.apply(turn.effects.changes)
         for start, end in (*turn.effects.clears, *turn.effects.drops):
             machine.rows.drop(start, end)
-        if turn.effects.flush_engine and machine.doomed:
-            machine.doomed = False
-            self.crash(machine.name)
-        elif turn.effects.flush_engine:
+        if turn.effects.flush_engine:
             machine.rows.flush()
             node.host.engine_flush_begins()
             node.host.engine_flushed()

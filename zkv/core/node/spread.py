@@ -1,4 +1,4 @@
-"""Where the bytes of a shard lie: some dozens of keys, each with the bytes from it to the next, however many rows."""
+"""Where the bytes of a shard lie: some dozens of keys, each with the bytes about there, however many rows."""
 
 from bisect import bisect_left
 from typing import Final
@@ -41,12 +41,13 @@ class Spread:
         return _of(marks[:place]), _of(marks[place:])
 
     def _thin(self) -> None:
-        """Join neighbours that have little, so that what is left has about as many bytes each."""
+        """Join neighbours that have little. The key of the one that has more stays, so that no bytes wander."""
         least = sum(abs(size) for _, size in self._marks) / MARKS_MAX
         thinned: list[tuple[bytes, int]] = []
         for key, size in sorted(self._marks):
             if thinned and (thinned[-1][1] < least or size < 0):
-                thinned[-1] = (thinned[-1][0], thinned[-1][1] + size)
+                before, held = thinned[-1]
+                thinned[-1] = (before if held >= abs(size) else key, held + size)
             else:
                 thinned.append((key, size))
         self._marks = thinned

@@ -5,6 +5,7 @@ from tests.mutants.mutant import Edit, Mutant
 _HOST = "zkv/core/node/host.py"
 _SCENARIOS = "tests/scenarios/test_scenarios.py"
 _SPLITS = "tests/core/cluster/test_splits.py"
+_CENSUS = "tests/core/node/test_census.py"
 _OUTGROWN = "zkv/core/cluster/outgrown.py"
 _HOT = "tests/core/cluster/test_outgrown.py"
 _NO_SWING = "the simulator asks whether all is served and nothing is lost, not whether a split was worth it"
@@ -65,6 +66,40 @@ SPLITS = (
         seeds=0,
         tests=(_SCENARIOS,),
         why="a read must wait for a round while the split is applied",
+    ),
+    Mutant(
+        "a new shard's log begins without the mark that its split is committed",
+        "20",
+        "a restart finds the log of a replica that its engine knows nothing of, and nothing brings it back",
+        (Edit(_HOST, "LogItem(hosted.replica.id, commit=hosted.replica.committed)", "LogItem(hosted.replica.id)"),),
+        elastic=True,
+        tests=(_SCENARIOS,),
+    ),
+    Mutant(
+        "a split that is applied anew makes its new shard anew",
+        "20",
+        "what the new shard has acknowledged is gone here, and its votes",
+        (Edit(_HOST, "        if shard in self._awaited:\n", "        if False:\n"),),
+        elastic=True,
+        tests=(_SCENARIOS,),
+    ),
+    Mutant(
+        "a checkpoint forgets whom a split is to bring back",
+        "5",
+        "what the new shard has acknowledged is gone here, and its votes",
+        (Edit(_HOST, "for own, log in self._awaited.values():", "for own, log in ():"),),
+        seeds=0,
+        tests=("tests/core/node/test_checkpoint.py",),
+        why="the engine must be flushed between a restart and the first turns after it",
+    ),
+    Mutant(
+        "who is late to apply a split gets a snapshot at once",
+        "22",
+        "half of each shard that is split is copied over the network",
+        (Edit("zkv/core/node/transfers.py", "_BIRTH_MS: Final = 1_000", "_BIRTH_MS: Final = 0"),),
+        seeds=0,
+        tests=(_SCENARIOS,),
+        why="harmless but for the bytes",
     ),
     Mutant(
         "a drop takes the whole space",
@@ -221,6 +256,42 @@ SPLITS = (
         ),
         seeds=0,
         tests=(_SPLITS,),
+        why="simulated tables are small",
+    ),
+    Mutant(
+        "a shard is as large as it was when it was last counted",
+        "splits by size",
+        "a shard that is filled at full speed is split long after it has outgrown every bound",
+        (Edit("zkv/core/node/asked.py", "        if size:\n", "        if not size:\n"),),
+        seeds=0,
+        tests=(_CENSUS,),
+        why="simulated tables are small",
+    ),
+    Mutant(
+        "whatever is written makes a shard larger",
+        "splits by size",
+        "a shard whose rows are overwritten is cut to pieces",
+        (Edit("zkv/core/node/growth.py", "key_bytes + len(stored) if stored is not None else 0", "0"),),
+        seeds=0,
+        tests=(_CENSUS,),
+        why="simulated tables are small",
+    ),
+    Mutant(
+        "nothing is known of a split's halves until they are counted",
+        "splits by size",
+        "a shard that is filled at full speed is split once, and then no more",
+        (Edit("zkv/core/node/census.py", "if version + 1 == right.range_version:", "if not version:"),),
+        seeds=0,
+        tests=(_CENSUS,),
+        why="simulated tables are small",
+    ),
+    Mutant(
+        "what came while a shard was counted is forgotten",
+        "splits by size",
+        "a shard that is filled while it is counted seems smaller than it is",
+        (Edit("zkv/core/node/census.py", "            self._spread.join(self._since)\n", ""),),
+        seeds=0,
+        tests=(_CENSUS,),
         why="simulated tables are small",
     ),
     Mutant(

@@ -5,16 +5,11 @@ from itertools import accumulate
 import pytest
 
 from tests.core.node.trio import CLIENT, SHARD, Trio
-from zkv.core.cluster import messages as m
-from zkv.core.cluster.frames import Peers
 from zkv.core.cluster.messages import ShardSize
-from zkv.core.cluster.versions import PROTOCOL_VERSION
 from zkv.core.node.asked import Asked
 from zkv.core.node.figures import Sizes
-from zkv.core.raft.messages import Member, Membership
 from zkv.core.shard.commands import MAJORITY, Delete, Increment, Operation, Put, PutIf, WriteGroup
-from zkv.core.shard.split import Split
-from zkv.ids import NodeId, ReplicaId, ShardId
+from zkv.ids import ShardId
 
 
 @pytest.mark.parametrize(
@@ -110,13 +105,7 @@ class Filled:
         return {size.shard: size for size in Sizes(self.node.host, self.node.census, self.node.service.asked)()}
 
     def split(self, at: bytes) -> None:
-        self.trio.pass_ms(100)
-        homes = self.trio.info.membership.voters
-        members = tuple(Member(ReplicaId(own.replica + 10), own.node, own.incarnation) for own in homes)
-        for other in self.trio.others(self.name):
-            frame = Peers(77, NodeId(other), self.trio.machines[self.name].incarnation, (), protocol=PROTOCOL_VERSION)
-            self.node.from_peer(frame)
-        self.node.from_coordinator(m.SplitShard(SHARD, Split(at, 1, 1, ShardId(2), Membership(1, members))))
+        self.trio.split(at)
         self.trio.run(lambda: ShardId(2) in self.sizes())
 
 

@@ -18,6 +18,7 @@ from zkv.core.raft.ready import Timing
 from zkv.core.raft.replica import Role
 from zkv.core.shard.commands import Answer, Group
 from zkv.core.shard.descriptor import ShardInfo
+from zkv.core.shard.split import Split
 from zkv.ids import NodeId, ReplicaId, ShardId, TableId
 from zkv.storage.memory import MemoryEngine
 from zkv.storage.replay import RecoveredReplica, Replay
@@ -26,6 +27,7 @@ from zkv.wire import codec
 NAMES = ("n1", "n2", "n3")
 CLUSTER = 77
 SHARD = ShardId(1)
+RIGHT = ShardId(2)  # what a split of it makes
 CLIENT = b"\0\1\2\3\4"
 
 
@@ -109,8 +111,8 @@ class Trio:
         self.run(lambda: any(self.leads(name) for name in NAMES))
         return next(name for name in NAMES if self.leads(name))
 
-    def leads(self, name: str) -> bool:
-        hosted = self.machines[name].node.host.hosted.get(SHARD)
+    def leads(self, name: str, shard: ShardId = SHARD) -> bool:
+        hosted = self.machines[name].node.host.hosted.get(shard)
         return hosted is not None and hosted.replica.role is Role.LEADER and hosted.replica.holds_lease()
 
     def others(self, name: str) -> list[str]:
@@ -141,6 +143,18 @@ class Trio:
         if empty:
             machine.rows, machine.flushed, machine.incarnation = MemoryEngine(), [], machine.incarnation + 1
         machine.boot(self.now_ms)
+
+    def split(self, at: bytes) -> None:
+        """The shard's leader is ordered to split it, into shards 1 and 2, and does so."""
+        leader = self.leader()
+        self.pass_ms(100)  # so that everybody has all there is
+        homes = self.info.membership.voters
+        members = tuple(Member(ReplicaId(own.replica + 10), own.node, own.incarnation) for own in homes)
+        machine = self.machines[leader]
+        for other in self.others(leader):
+            machine.node.from_peer(Peers(CLUSTER, NodeId(other), machine.incarnation, (), protocol=PROTOCOL_VERSION))
+        machine.node.from_coordinator(m.SplitShard(SHARD, Split(at, 1, 1, RIGHT, Membership(1, members))))
+        self.run(lambda: self.leads(leader, RIGHT))
 
     def cut(self, one: str, other: str) -> None:
         self.machines[one].cut_from.add(other)

@@ -26,11 +26,10 @@ _PREFIX_BYTES = 9  # of an engine's key: kind and space
 
 
 class Census:
-    """Rows by shard, and the bytes of their keys and values, as of the last count of each."""
+    """Rows by shard as of the last count of each, and where the bytes of their keys and values lie."""
 
     def __init__(self, rows: Rows) -> None:
         self.counted: dict[ShardId, int] = {}
-        self.bytes: dict[ShardId, int] = {}
         self.spreads: dict[ShardId, tuple[int, Spread]] = {}  # range version; what was counted, and what came since
         self._rows = rows
         self._as_of: dict[ShardId, tuple[int, int, int]] = {}  # version counter, space and range at the last count
@@ -51,11 +50,15 @@ class Census:
         self._add(seen)
         if len(seen) < most:
             self.counted[shard] = self._so_far
-            self.bytes[shard] = self._spread.bytes
             self._spread.join(self._since)
             self.spreads[shard] = (self._as_of[shard][2], self._spread)
             self._running = None
         return True
+
+    def bytes_of(self, shard: ShardId) -> int:
+        """Of its rows' keys and values, as far as is known; -1: not at all."""
+        held = self.spreads.get(shard)
+        return max(held[1].bytes, 0) if held is not None else -1
 
     def grown(self, shard: ShardId, key: bytes, size: int) -> None:
         """By a sample: so many bytes more lie at that partition key, or fewer."""
@@ -108,7 +111,7 @@ class Census:
     def _forget(self, shard: ShardId) -> None:
         if self._running is not None and self._running[0] == shard:
             self._running = None
-        for known in (self.counted, self.bytes, self.spreads, self._as_of, self._began_ms):
+        for known in (self.counted, self.spreads, self._as_of, self._began_ms):
             known.pop(shard, None)
 
     def _add(self, rows: list[tuple[bytes, bytes]]) -> None:

@@ -90,7 +90,7 @@ class Coordination:
         )
         self.links = LinkWatch()
         self.transfers: Transfers[MapMachine] = Transfers(  # a map is small: nobody counts its bytes
-            self.host, {}, self.links.protocol_of
+            self.host, lambda _: -1, self.links.protocol_of
         )
         self.empty_learners: EmptyLearners[MapMachine] = EmptyLearners(self.host)
         self.succession = Succession()

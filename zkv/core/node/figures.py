@@ -15,7 +15,7 @@ _NOTHING = Spread()
 
 
 def shard_figures(host: Host[ShardMachine], census: Census) -> dict[str, dict[str, object]]:
-    """By the shard's number. Rows and bytes are as last counted; -1: not yet."""
+    """By the shard's number. Rows are as last counted, bytes as far as is known; -1: not yet."""
     return {str(shard): _figures(one, census) for shard, one in host.hosted.items()}
 
 
@@ -43,7 +43,7 @@ class Sizes:
             requests = self.rates.of(shard)
             asked = (requests, *self._asked.samples.of(shard))
             if version == range_version:
-                found.append(ShardSize(shard, version, spread.middle(), max(spread.bytes, 0), *asked))
+                found.append(ShardSize(shard, version, spread.middle(), self._census.bytes_of(shard), *asked))
             elif requests >= 0:
                 found.append(ShardSize(shard, range_version, b"", -1, *asked))
         return tuple(found)
@@ -59,7 +59,7 @@ def _figures(hosted: Hosted[ShardMachine], census: Census) -> dict[str, object]:
         "applied": replica.applied,
         "committed": replica.committed,
         "rows": census.counted.get(hosted.shard, -1),
-        "bytes": census.bytes.get(hosted.shard, -1),
+        "bytes": census.bytes_of(hosted.shard),
         "full": replica.full_members(),
         "sessions": len(machine.sessions) if machine else 0,
     }

@@ -91,7 +91,7 @@ class Node:
         )
         self.service.attach(self.host)
         self.links = LinkWatch()
-        self.transfers = Transfers(self.host, self.census.bytes, self.links.protocol_of)
+        self.transfers = Transfers(self.host, self.census.bytes_of, self.links.protocol_of)
         self.empty_learners = EmptyLearners(self.host)
         self.registration = Registration(identity)
         self.sizes = self.registration.sizes = Sizes(self.host, self.census, self.service.asked)

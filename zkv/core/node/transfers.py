@@ -1,6 +1,6 @@
 """Snapshots to members that are too far behind for the log, and from leaders to this node (rules 20-22)."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final, Generic
 
 from zkv import limits
@@ -37,12 +37,12 @@ _BIRTH_MS: Final = 1_000  # so late a voter may be to apply the split that its s
 class Transfers(Generic[M]):
     """All snapshot streams of one host. `begin` runs while the engine shows exactly what the machines have applied."""
 
-    def __init__(self, host: Host[M], sizes: Mapping[ShardId, int], protocol_of: Callable[[NodeId], int]) -> None:
-        """`sizes`: of the shards, in bytes, as far as they are known. `protocol_of`: a node's; 0: not stated."""
+    def __init__(self, host: Host[M], size_of: Callable[[ShardId], int], protocol_of: Callable[[NodeId], int]) -> None:
+        """`size_of`: a shard's bytes; -1: not known. `protocol_of`: a node's; 0: not stated."""
         self.pace = Pace(turn_bytes=limits.SNAPSHOT_TURN_BYTES)
         self.behind = False  # the engine here is: what comes is written, and credited only when it is not any more
         self._host = host
-        self._sizes = sizes
+        self._size_of = size_of
         self._protocol_of = protocol_of
         self._learning: dict[tuple[ReplicaId, ReplicaId], tuple[Hosted[M], int]] = {}  # after its snapshot, until when
         self._wanted: dict[tuple[ReplicaId, ReplicaId], tuple[Hosted[M], Member]] = {}
@@ -171,7 +171,7 @@ class Transfers(Generic[M]):
             info=machine.info,
             counter=counter,
             floor=floor,
-            bytes=max(self._sizes.get(hosted.shard, 0), 0),
+            bytes=max(self._size_of(hosted.shard), 0),
         )
         merging = machine.merge_state()
         rows = PinnedRows(

@@ -130,6 +130,7 @@ class Elastic:
         self._order = order
         self._later = later
         self._rng = cluster.world.rng("elastic")
+        self._going: set[str] = set()  # nodes that were asked to go: an order may wait long for a coordinator
         self._strike: dict[str, Callable[[], str]] = {
             "grow": self._grow,
             "drain": self._drain,
@@ -164,8 +165,8 @@ class Elastic:
         ]
 
     def _spare(self) -> SimNode | None:
-        """A node that the others can do without."""
-        serving = self._serving()
+        """A node that the others can do without, also once all those are gone that were asked to go."""
+        serving = [node for node in self._serving() if node.name not in self._going]
         return self._rng.choice(serving) if len(serving) >= _NODES_MIN else None
 
     def _grow(self) -> str:
@@ -175,6 +176,7 @@ class Elastic:
         node = self._spare()
         if node is None:
             return ""
+        self._going.add(node.name)
         self._order(change_node(node.name, "drain"))
         return node.name
 
@@ -184,6 +186,7 @@ class Elastic:
         if not leaving:
             return ""
         name = self._rng.choice(leaving)
+        self._going.discard(name)
         self._order(change_node(name, "undrain"))
         return name
 
@@ -192,6 +195,7 @@ class Elastic:
         if node is None:
             return ""
         heir = self._rng.choice([other for other in self._serving() if other is not node])
+        self._going.add(node.name)
         self._order(change_node(node.name, "replace", heir=heir.name))
         return f"{node.name} by {heir.name}"
 
@@ -202,6 +206,7 @@ class Elastic:
             return ""
         node.kill(power=self._rng.random() < 0.5)
         self._cluster.forget(node)
+        self._going.add(node.name)
         self._order(change_node(node.name, "remove"))
         return node.name
 

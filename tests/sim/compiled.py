@@ -65,7 +65,10 @@ def run(folder: Path, code: str, *words: str, out: Path) -> str:
 
 
 def main(folder: Path) -> int:
-    """Build, compare traces, say how to use it. 1 if a trace differs."""
+    """Build, compare traces, say how to use it. 1 if a trace differs, 2 where there is something in the way."""
+    if folder.exists():
+        typer.echo(f"{folder} exists already: remove it, or name another folder")
+        return 2
     build(folder)
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     assert (folder / f"zkv/core/raft/replica{suffix}").exists(), f"nothing was built: see {folder / 'build.log'}"

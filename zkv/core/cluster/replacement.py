@@ -88,7 +88,11 @@ def _backwards(draft: Draft, plan: ReplaceReplica, info: ShardInfo, standing: St
     going = standing.going(target)  # a node that is only to be emptied will do until it is
     is_useful = find(info.membership, target.replica) is not None and (going is None or not going.cause.heals)
     gone = _gone_beside(draft, plan, info.membership, standing)
-    return redirected(plan, *gone) if gone is not None and is_useful else plan
+    if gone is None or not is_useful:
+        return plan
+    # Beside one that stays it would never catch up: a node holds one replica of a shard.
+    others = [voter.node for voter in info.membership.voters if voter not in (target, gone[0])]
+    return plan if target.node in others else redirected(plan, *gone)
 
 
 def _mindful_of_found(plan: ReplaceReplica, members: Membership, standing: Standing) -> ReplaceReplica:

@@ -243,7 +243,7 @@ class Host(Residents[M]):
         for client, record in parted.sessions.items():
             changes[session_key(sessions, client)] = records.encode(record)
         self.pipeline.add(LogItem(hosted.replica.id, commit=hosted.replica.committed))
-        if shard in self._awaited:
+        if shard in self.awaited:
             self._take_back(shard)
         else:
             birth = Birth.CALLED if hosted.replica.role is Role.LEADER else Birth.PARTED
@@ -305,7 +305,7 @@ class Host(Residents[M]):
                     commit=replica.committed,
                 )
             )
-        for own, log in self._awaited.values():
+        for own, log in self.awaited.values():
             start = EntryId(*log.start)
             items.append(
                 LogItem(own, start=start, hard_state=log.hard_state, entries=tuple(log.entries), commit=log.commit)

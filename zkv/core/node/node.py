@@ -134,7 +134,8 @@ class Node:
             self._note_at_ms = now_ms + _NOTE_MS
             self._note_leading()
             self._out.events += self.empty_learners.look(now_ms, self.transfers.receiving())
-        self._out.coordinator += self.registration.tick(now_ms, self.cluster, self.host.hosted.values())
+        if not self.host.awaited:  # what it does not name passes for lost
+            self._out.coordinator += self.registration.tick(now_ms, self.cluster, self.host.hosted.values())
         if self.follower.wants_snapshot and self.registration.registered and now_ms - self._map_asked_ms >= _ASK_MAP_MS:
             self._map_asked_ms = now_ms
             self._out.coordinator.append(m.MapRequest(0))
@@ -159,7 +160,7 @@ class Node:
         if frame.cluster != self.cluster or frame.incarnation != self.identity.incarnation:
             self.counts["peer frames for another"] = self.counts.get("peer frames for another", 0) + 1
             return
-        if not self.links.heard(frame, self.host.now_ms):
+        if not self.links.heard(frame, self.host.now_ms) or self.host.awaited:
             return
         for message in frame.messages:
             if isinstance(message, _RAFT):
@@ -191,7 +192,7 @@ class Node:
             case m.MapAnswer():
                 if message.map.cluster == self.cluster:
                     self.follower.snapshot_arrived(message.map)
-            case _:
+            case _ if not self.host.awaited:
                 self._note(self._obey(message))
 
     def broadcast(self, message: MapDelta | Beacon | Whereabouts) -> None:

@@ -104,7 +104,7 @@ class Residents(Generic[M]):
         self._tombstones: dict[ShardId, set[ReplicaId]] = {}
         self._creating: set[ReplicaId] = set()
         self._dying: set[ReplicaId] = set()
-        self._awaited: Awaited = {}
+        self.awaited: Awaited = {}  # until it is empty, nothing may happen to who is to bring them back
         self._next_space = 1
 
     def touch(self, hosted: Hosted[M]) -> Replica:
@@ -226,7 +226,7 @@ class Residents(Generic[M]):
         held = self.hosted.get(shard)
         if held is not None and held.machine is None and not held.frozen and held.replica.id < replica:
             self.destroy(held)  # it was to be, and another is wanted by now
-        if shard in self.hosted or self._buried(shard, replica) or replica in self._creating or shard in self._awaited:
+        if shard in self.hosted or self._buried(shard, replica) or replica in self._creating or shard in self.awaited:
             return None
         born = self._replica(replica, shard, HardState(0, ReplicaId(0)), Membership(0, ()), EntryId(0, 0), [], 0, 0)
         hosted: Hosted[M] = Hosted(shard, born, None)
@@ -346,8 +346,8 @@ class Residents(Generic[M]):
             self._resume(replica, descriptor, recovered.get(replica))
         replicas = [hosted.replica for hosted in self.hosted.values()]
         logs = [(replica.suffix(replica.applied), replica.committed) for replica in replicas]
-        self._awaited = awaited(logs, recovered, self.hosted)
-        self._creating.update(replica for replica, _ in self._awaited.values())
+        self.awaited = awaited(logs, recovered, self.hosted)
+        self._creating.update(replica for replica, _ in self.awaited.values())
         for replica, log in recovered.items():
             if replica not in self._by_replica and replica not in self._creating:
                 self._leave(replica, log)
@@ -385,8 +385,11 @@ class Residents(Generic[M]):
 
     def _take_back(self, shard: ShardId) -> None:
         """The split is applied anew: its replica here goes on with what the log has of it."""
-        replica, log = self._awaited.pop(shard)
-        self.pipeline.then(lambda: self._resume(replica, self._descriptor(replica), log))
+        self.pipeline.then(lambda: self._resume_awaited(shard))
+
+    def _resume_awaited(self, shard: ShardId) -> None:
+        replica, log = self.awaited.pop(shard)
+        self._resume(replica, self._descriptor(replica), log)
 
     def _leave(self, replica: ReplicaId, log: RecoveredReplica) -> None:
         """A replica that only the log knows: one that was buried, or a learner that never got its snapshot."""

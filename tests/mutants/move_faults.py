@@ -7,6 +7,15 @@ _UPKEEP_TESTS = "tests/core/cluster/test_upkeep.py"
 
 MOVES = (
     Mutant(
+        "a learner beside a voter that stays replaces another",
+        "11",
+        "it never catches up, for a node holds one replica of a shard, and the plan is never done",
+        (Edit("zkv/core/cluster/replacement.py", "target.node in others else", "False else"),),
+        seeds=0,
+        tests=("tests/core/cluster/test_coordinator_disks.py",),
+        why="a voter must pass for missing, be found, and another die before what was begun is gone: 1 seed in 1,900",
+    ),
+    Mutant(
         "a move gives up its replica before the others are in sync",
         "11",
         "for a while a shard has fewer copies than its table wants",

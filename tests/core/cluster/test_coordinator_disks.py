@@ -136,3 +136,20 @@ def test_a_fresh_replica_that_passes_for_missing_by_a_late_register_stays_once_i
         members = town.state.map.shards[ShardId(shard)].membership
         assert [own.replica for own in members.voters if own.node == "n2"] == [replica]
         assert (len(members.voters), members.learners) == (3, ())
+
+
+def test_a_learner_beside_a_voter_that_stays_replaces_nobody_else() -> None:
+    """A voter passed for missing, and another was begun on its node; it is found, and then a third node dies."""
+    town = serving()
+    node = town.nodes["n2"]
+    town.on_order = lambda node, order: not isinstance(order, m.ChangeMember) or order.action == "learn"
+    town.ask(m.Register(NodeId("n2"), node.incarnation, node.cluster, node.address, "", 1.0, 1, ()), node.source)
+    town.run_until(lambda: any(plan.undone for plan in town.state.operators.values()))
+    town.kill("n3")
+    town.run(town.state.map.tuning.grace_ms + 5_000)
+    beside = {
+        info.shard for info in town.shards_of("default") if any(own.node == "n2" for own in info.membership.learners)
+    }
+    assert beside
+    for plan in town.state.operators.values():
+        assert plan.shard not in beside or plan.undone or plan.fresh.node != "n2", plan

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.core.node.trio import NAMES, RIGHT, SHARD, Trio
+from zkv.core.cluster import messages as m
 from zkv.core.raft.messages import HardState
 from zkv.core.shard.commands import Put, WriteGroup
 from zkv.ids import ShardId
@@ -95,20 +96,45 @@ def test_everybody_restarts_on_checkpoints_with_all_that_was_acknowledged(trio: 
     assert [key[9:] for key, _ in rows] == [b"a", b"b", b"c"]
 
 
-def test_what_a_split_is_to_bring_back_outlives_a_checkpoint_that_comes_before_it() -> None:
-    """All lose power after the new shard has acknowledged a write, and again before the split is applied anew."""
+@pytest.fixture
+def parted() -> Trio:
+    """The shard was split, the new one has acknowledged a write, and then everybody loses power."""
     trio = Trio()
     trio.split(b"m")
     trio.answer(trio.leader(), put(1, b"x", RIGHT, 2))
     for name in NAMES:
         trio.crash(name)
         assert RIGHT not in trio.machines[name].node.host.hosted, "no engine has been flushed since the split"
-        checkpoint(trio, name)
-        trio.crash(name)
+    return trio
+
+
+def all_have_it(trio: Trio) -> None:
+    """In time, everybody has the new shard with what it acknowledged."""
     trio.run(lambda: any(trio.leads(name, RIGHT) for name in NAMES))
-    for name in NAMES:
-        host = trio.machines[name].node.host
+    for machine in trio.machines.values():
+        host = machine.node.host
         trio.run(lambda host=host: host.hosted[RIGHT].replica.applied >= 3)  # type: ignore[misc]  # it binds what it names
-        machine = host.hosted[RIGHT].machine
-        assert machine is not None
-        assert [key[9:] for key, _ in trio.machines[name].rows.scan(*machine.row_ranges()[0])] == [b"x"]
+        held = host.hosted[RIGHT].machine
+        assert held is not None
+        assert [key[9:] for key, _ in machine.rows.scan(*held.row_ranges()[0])] == [b"x"]
+
+
+def test_a_node_registers_with_all_that_splits_have_made(parted: Trio) -> None:
+    said: list[m.Register] = []
+    parted.watch = lambda _, turn: said.extend(one for one in turn.coordinator if isinstance(one, m.Register))
+    parted.run(lambda: len(said) >= len(NAMES))
+    assert [{report.info.shard for report in word.reports} for word in said[: len(NAMES)]] == [{SHARD, RIGHT}] * 3
+
+
+def test_nothing_is_dropped_before_it_has_applied_its_split_anew(parted: Trio) -> None:
+    node = parted.machines["n1"].node
+    node.tick(parted.now_ms)
+    node.from_coordinator(m.DropShard(1, SHARD, node.host.hosted[SHARD].replica.id))
+    all_have_it(parted)
+
+
+def test_what_a_split_is_to_bring_back_outlives_a_checkpoint_that_comes_before_it(parted: Trio) -> None:
+    for name in NAMES:
+        checkpoint(parted, name)
+        parted.crash(name)
+    all_have_it(parted)

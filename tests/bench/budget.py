@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import zmq
-
 from zkv.client.driver import Driver
 from zkv.client.turns import Turns
 from zkv.core.node.host import Host
@@ -30,6 +28,7 @@ from zkv.core.shard.machine import ShardMachine
 from zkv.core.shard.sessions import Session, Sessions
 from zkv.net import drain
 from zkv.net.clock import now_ms
+from zkv.net.wait import Wait
 from zkv.server.coordinator import CoordinatorProcess
 from zkv.server.node import NodeProcess
 from zkv.server.peers import PeerLinks
@@ -41,7 +40,7 @@ from zkv.wire import codec
 _DUE_MS = 50
 KEYS, VALUE = [b"user%012d" % number for number in range(10_000)], b"v" * 100
 STAGES: dict[str, list[tuple[object, str]]] = {
-    "receive": [(drain, "drain"), (drain, "drain_router"), (zmq.Poller, "poll")],
+    "receive": [(drain, "drain"), (drain, "drain_router"), (Wait, "ready")],
     "decode": [(codec, "decode_to_node"), (codec, "decode_to_client")],
     "route": [(Router, "take"), (Node, "from_client")],
     "encode": [(codec, "encode")],
@@ -130,24 +129,24 @@ class Town:
 
     def turn(self) -> None:
         """One turn of everybody who has something to do; nobody sleeps in it."""
-        if self._has_something(self._coordinator, self._coordinator._poller):
+        if self._has_something(self._coordinator, self._coordinator._wait):
             with self._budget.of("coordinator"):
                 self._coordinator._turn()
         for process in self.nodes:
-            if self._has_something(process, process._poller):
+            if self._has_something(process, process._wait):
                 newest = max(process.node.host.hosted.items(), default=None, key=lambda one: one[0])
                 leads = newest is not None and newest[1].replica.role is Role.LEADER
                 with self._budget.of("leader" if leads else "follower"):
                     process.turn()
-        if self._has_something(self.client, self.client._turns.poller) or not self._asked:
+        if self._has_something(self.client, self.client._turns.waiting) or not self._asked:
             self._asked = True
             with self._budget.of("client"):
                 self.client.turn(most_ms=0)
 
-    def _has_something(self, process: object, poller: zmq.Poller) -> bool:
+    def _has_something(self, process: object, wait: Wait) -> bool:
         """Whether something has come, or it has not had a turn for a while."""
         now = now_ms()
-        if not poller.poll(0) and now < self._due_ms.get(id(process), 0):
+        if not wait.ready(0) and now < self._due_ms.get(id(process), 0):
             return False
         self._due_ms[id(process)] = now + _DUE_MS
         return True

@@ -9,6 +9,7 @@ import zmq
 from tests.cluster.hole import Hole
 from zkv.net import drain, sockets
 from zkv.net.clock import now_ms
+from zkv.net.wait import Wait
 from zkv.server.coordinator_link import CoordinatorLink
 from zkv.testing.ports import ClaimedPorts
 
@@ -44,15 +45,15 @@ class Side:
     """The node's side: speaks, listens, and writes down what its log would say."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], *addresses: str) -> None:
-        self.poller = zmq.Poller()
-        self.link = CoordinatorLink(context, addresses, self.poller)
+        self.wait = Wait()
+        self.link = CoordinatorLink(context, addresses, self.wait)
         self.said, self.broadcasts = 0, 0
         self.lines: list[str] = []
 
     def turn(self) -> None:
         """Say a word, and wait a moment for an answer: a new connection needs its time."""
         self.link.tell(b"word", now_ms())
-        said, broadcasts = self.link.drain(dict(self.poller.poll(50)))
+        said, broadcasts = self.link.drain(self.wait.ready(50))
         self.said += len(said)
         self.broadcasts += len(broadcasts)
         self.lines += self.link.tend()

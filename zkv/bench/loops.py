@@ -8,15 +8,13 @@ import resource
 import selectors
 import time
 from collections.abc import Callable
-from typing import Protocol, cast
-
-import zmq
+from typing import Protocol
 
 from zkv.bench.plan import Plan
 from zkv.bench.recorder import Recorder
 from zkv.bench.workloads import Stream, rows_of
 from zkv.client.driver import Done, Driver
-from zkv.client.turns import Socket, Turns, parse_addresses
+from zkv.client.turns import Turns, parse_addresses
 from zkv.core.routing.admin import shard_map
 from zkv.core.routing.operations import Request
 from zkv.errors import Unavailable, ZkvError
@@ -28,7 +26,6 @@ Start = Callable[[], Recorder]  # says that this process is ready, and returns w
 _NAP_S = 0.0001  # between two looks for answers, while the next request is due in less than a poll can wait
 _TICKS = 10  # so many parts a fleet is ticked in, one every _TICK_S
 _TICK_S = 0.02
-_EVENTS, _IN = int(zmq.EVENTS), int(zmq.POLLIN)
 _FILES = 20  # of one client: its sockets, connections and context
 
 
@@ -180,34 +177,26 @@ class Member:
 
     def __init__(self, addresses: tuple[str, ...]) -> None:
         self.turns = Turns(addresses, direct=True)
-        self.generation = -1
-        self.registered: list[int] = []
-        self.dealers: list[Socket] = []
 
     def submit(self, request: Request[object], done: Done) -> None:
         """Ask; it leaves with the member's turn."""
         now = now_ms()
         self.turns.router.submit(request, done, now + int(TIMEOUT_S * 1_000), now)
 
-    def turn(self, ready: list[Socket]) -> None:
-        """Take what these have, call back, send; again while something is there.
-
-        An FD speaks once, and sending may swallow that: so every dealer is asked afterwards. What else there is only
-        receives, and was drained.
-        """
+    def turn(self) -> None:
+        """Take what is there, call back, send; again until nothing is there, so that the next to come wakes us."""
         turns = self.turns
         while True:
-            now = turns.receive(ready)
+            now = turns.receive(turns.waiting.ready(0))
             for token, result in turns.finished():
                 token(result)  # type: ignore[operator]  # tokens are the callbacks that `submit` took
             turns.send(now)
-            ready = [dealer for dealer in self.dealers if cast(int, dealer.getsockopt(_EVENTS)) & _IN]
-            if not ready:
+            if not turns.waiting.here():
                 return
 
 
 class Fleet:
-    """Clients of one loop, woken by the FDs of their sockets."""
+    """Clients of one loop, woken by one FD each."""
 
     def __init__(self, addresses: str, count: int) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -217,6 +206,8 @@ class Fleet:
         self._tick_at = time.perf_counter()
         self._ticked = 0
         self.members = [Member(parse_addresses((addresses,))) for _ in range(count)]
+        for member in self.members:
+            self._selector.register(member.turns.waiting, selectors.EVENT_READ, member)
 
     def ready(self) -> None:
         """Return once every member has the map. Raises Unavailable."""
@@ -232,44 +223,22 @@ class Fleet:
 
     def turn(self) -> None:
         """Sleep until some member has something to do, and let it."""
-        woken: dict[Member, list[Socket]] = {}
         for key, _ in self._selector.select(_TICK_S):
-            member, source = key.data
-            woken.setdefault(member, []).append(source)
-        for member, ready in woken.items():
-            self._let(member, ready)
+            key.data.turn()
         now = time.perf_counter()
         if now >= self._tick_at:
             self._tick_at = now + _TICK_S
             self._ticked = (self._ticked + 1) % _TICKS
             for member in self.members[self._ticked :: _TICKS]:
-                self._let(member, member.turns.readable())
+                member.turn()
 
     def turn_all(self) -> None:
         """A turn of every member, for what was submitted."""
         for member in self.members:
-            self._let(member, member.turns.readable())
+            member.turn()
 
     def close(self) -> None:
         """Close every client."""
         self._selector.close()
         for member in self.members:
             member.turns.close(clean=False)
-
-    def _let(self, member: Member, ready: list[Socket]) -> None:
-        member.turn(ready)
-        if member.generation != member.turns.generation:
-            self._follow(member)
-            member.turn(member.turns.readable())
-
-    def _follow(self, member: Member) -> None:
-        for number in member.registered:
-            self._selector.unregister(number)
-        sources = member.turns.sources()
-        member.generation = member.turns.generation
-        member.dealers = [source for source in sources if source.socket_type == zmq.DEALER]
-        member.registered = []
-        for source in sources:
-            number = cast(int, source.getsockopt(zmq.FD))
-            self._selector.register(number, selectors.EVENT_READ, (member, source))
-            member.registered.append(number)

@@ -1,19 +1,16 @@
-"""The asyncio client: the same verbs awaited, over the event loop's readers on the sockets' FDs.
+"""The asyncio client: the same verbs awaited. The event loop waits for the one FD that stands for all sockets.
 
-Such an FD is edge-triggered: it speaks once when something arrives, and not again until the socket was drained and
-asked for its events. So a turn drains every socket, and asks them all once more after it has sent.
+It wakes the loop only once all that was there is taken (`Wait`): so whoever was sent on is asked after each turn.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping
 from secrets import randbits
 from types import TracebackType
-from typing import TypeVar, cast
-
-import zmq
+from typing import TypeVar
 
 from zkv.client.rows import AsyncRows
-from zkv.client.turns import Given, Socket, Turns, deadline_after, parse_addresses
+from zkv.client.turns import Given, Turns, deadline_after, parse_addresses
 from zkv.core.cluster.shardmap import MapSnapshot
 from zkv.core.routing import admin
 from zkv.core.routing import operations as ops
@@ -36,13 +33,11 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._turns = Turns(parse_addresses(addresses), direct=direct)
-        self._generation = 0
-        self._readers: list[int] = []
         self._turn_is_due = False
-        self._there: list[Socket] = []  # the sockets that had something when they were last asked
         self._alarm: asyncio.TimerHandle | None = None
         self._closed = False
-        self._follow_sockets()
+        self._loop.add_reader(self._turns.waiting.fileno(), self._wake)
+        self._call_turn()
 
     async def put(
         self,
@@ -187,7 +182,7 @@ class AsyncClient:
         self._closed = True
         if self._alarm is not None:
             self._alarm.cancel()
-        self._forget_readers()
+        self._loop.remove_reader(self._turns.waiting.fileno())
         for token, outcome in self._turns.router.abandon():
             _bring(token, outcome)
         self._turns.close()
@@ -209,14 +204,14 @@ class AsyncClient:
         """What the loop is asked for by `ask`, an alarm, or a turn that left something."""
         self._turn_is_due = False
         if not self._closed:
-            self._send(self._turns.receive(self._there))
+            self._send(self._turns.receive(self._turns.waiting.ready(0)))
 
     def _wake(self) -> None:
-        """A socket's FD has spoken: at once, for callers whose answers are here ask again in this pass of the loop."""
+        """Something has come: at once, for callers whose answers are here ask again in this pass of the loop."""
         if self._closed:
             return
         turns = self._turns
-        now = turns.receive(turns.readable())
+        now = turns.receive(turns.waiting.ready(0))
         for token, outcome in turns.finished():
             _bring(token, outcome)
         self._send(now)
@@ -226,10 +221,7 @@ class AsyncClient:
         turns.send(now)
         for token, outcome in turns.finished():
             _bring(token, outcome)
-        if turns.generation != self._generation:
-            self._follow_sockets()
-        self._there = turns.readable()
-        if self._there:
+        if turns.waiting.here():
             self._call_turn()
         self._set_alarm(now)
 
@@ -240,20 +232,6 @@ class AsyncClient:
                 return  # it comes early enough, and sets the next one
             self._alarm.cancel()
         self._alarm = self._loop.call_at(min(when, self._loop.time() + 3_600), self._call_turn)
-
-    def _follow_sockets(self) -> None:
-        self._generation = self._turns.generation
-        self._forget_readers()
-        for source in self._turns.sources():
-            number = cast(int, source.getsockopt(zmq.FD))
-            self._loop.add_reader(number, self._wake)
-            self._readers.append(number)
-        self._call_turn()
-
-    def _forget_readers(self) -> None:
-        for number in self._readers:
-            self._loop.remove_reader(number)
-        self._readers = []
 
 
 async def connect_async(*addresses: Given, timeout_s: float = 5.0, direct: bool = True) -> AsyncClient:

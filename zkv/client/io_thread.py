@@ -33,7 +33,7 @@ class IoThread:
         self._wake_end, self._sleep_end = socket.socketpair()
         for end in (self._wake_end, self._sleep_end):
             end.setblocking(False)
-        turns.poller.register(self._sleep_end, 1)
+        turns.waiting.add(self._sleep_end)
         self._thread = threading.Thread(target=self._run, name="zkv-client", daemon=True)
         self._thread.start()
 
@@ -85,7 +85,7 @@ class IoThread:
         else:
             ready = turns.wait(most_ms=0) if self._inbox else turns.wait()
         self._asleep = False
-        if self._sleep_end.fileno() in ready:
+        if self._sleep_end in ready:
             self._sleep_end.recv(4_096)
             self._let_ask()
         now = turns.receive(ready)

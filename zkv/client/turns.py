@@ -6,7 +6,7 @@ one thread at a time; the three shells differ only in how they wait and how they
 
 from collections.abc import Iterable
 from random import SystemRandom
-from typing import Final, cast
+from typing import Final
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -17,14 +17,11 @@ from zkv.core.routing.router import Router
 from zkv.errors import BadFrame, InvalidRequest, StartError
 from zkv.net import drain, sockets
 from zkv.net.clock import now_ms, wall_ms
+from zkv.net.wait import Socket, Source, Wait, has_something
 from zkv.wire import codec
-
-Socket = zmq.Socket[bytes]
 
 _WATCHED: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 _IDLE_MS: Final = 1_000  # a poll never lasts longer, whatever the router waits for
-_IN: Final = int(zmq.POLLIN)
-_EVENTS: Final = int(zmq.EVENTS)
 _TIMEOUT_S_MAX: Final = limits.DEADLINE_MS_MAX / 1_000
 
 
@@ -45,13 +42,12 @@ class Link:
 
 
 class Turns:
-    """The sockets of one client. `generation` counts the changes of their set, `bad_frames` what was no frame."""
+    """The sockets of one client, which `waiting` waits for. `bad_frames` counts what was no frame."""
 
     def __init__(self, addresses: tuple[str, ...], *, direct: bool) -> None:
         now = now_ms()
         self.router = Router(addresses, direct=direct, rng=SystemRandom(), wall_ms=wall_ms(), now_ms=now)
-        self.poller = zmq.Poller()
-        self.generation = 0
+        self.waiting = Wait()
         self.bad_frames = 0
         self._context = sockets.context()
         self._links: dict[str, Link] = {}
@@ -60,20 +56,12 @@ class Turns:
         self._owners: dict[Socket, Link | None] = {}  # of dealers and monitors; None: a subscriber
         self._follow()
 
-    def wait(self, *, most_ms: int = _IDLE_MS) -> list[object]:
+    def wait(self, *, most_ms: int = _IDLE_MS) -> set[Source]:
         """Sleep until some socket has something, the router has something to do, or `most_ms` have passed."""
         pause = min(max(self.router.next_ms() - now_ms(), 0), most_ms)
-        return [source for source, _ in self.poller.poll(pause)]
+        return self.waiting.ready(pause)
 
-    def readable(self) -> list[Socket]:
-        """The sockets that have something now; asking re-arms their FDs."""
-        return [source for source in self._owners if _has_something(source)]
-
-    def sources(self) -> list[Socket]:
-        """Every socket that messages come from."""
-        return list(self._owners)
-
-    def receive(self, ready: Iterable[object]) -> int:
+    def receive(self, ready: Iterable[Source]) -> int:
         """Take what is there, then let the router do what is due. Returns the moment, read after the last message."""
         taken: list[tuple[Link | None, Socket, list[bytes]]] = []
         for source in ready:
@@ -99,13 +87,18 @@ class Turns:
         router = self.router
         for address, message in router.take(now):
             link = self._links.get(address)
-            if link is None or not drain.tell(link.dealer, codec.encode(message)):
+            if link is None:
+                router.returned(address, message, now)
+                continue
+            self.waiting.sent(link.dealer)
+            if not drain.tell(link.dealer, codec.encode(message)):
                 router.returned(address, message, now)
         if self._followed != router.peers.changes or router.peers.renew:
             self._follow()
 
     def close(self, *, clean: bool = True) -> None:
         """Close every socket."""
+        self.waiting.close()
         for link in self._links.values():
             link.close(clean=clean)
         for subscriber in self._subscribers.values():
@@ -124,7 +117,7 @@ class Turns:
 
     def _watch(self, link: Link) -> None:
         now = now_ms()
-        while _has_something(link.monitor):
+        while has_something(link.monitor):
             event = recv_monitor_message(link.monitor)["event"]
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.router.connected(link.address, now)
@@ -137,44 +130,43 @@ class Turns:
         wanted, publishers = peers.known, peers.publishers
         for address in [*self._links]:
             if address not in wanted or address in peers.renew:
-                self._links.pop(address).close(clean=False)
+                link = self._links.pop(address)
+                self._disown(link.dealer, link.monitor)
+                link.close(clean=False)
                 self.router.disconnected(address, now_ms())
         peers.renew.clear()
         for address in [*self._subscribers]:
             if address not in publishers:
-                self._subscribers.pop(address).close(linger=0)
+                subscriber = self._subscribers.pop(address)
+                self._disown(subscriber)
+                subscriber.close(linger=0)
         for address in wanted:
             if address not in self._links:
                 self._connect(address)
         for address in publishers:
             if address not in self._subscribers:
-                self._subscribers[address] = sockets.subscriber(self._context, address)
+                subscriber = self._subscribers[address] = sockets.subscriber(self._context, address)
+                self._own(None, subscriber)
         self._followed = peers.changes
-        self._register()
 
     def _connect(self, address: str) -> None:
         try:
-            self._links[address] = Link(self._context, address)
+            link = self._links[address] = Link(self._context, address)
         except StartError:
-            if not self.generation:
+            if self._followed < 0:
                 raise  # a given address; one in the map that is none is as good as a dead node
+        else:
+            self._own(link, link.dealer, link.monitor)
 
-    def _register(self) -> None:
-        for source in self._owners:
-            self.poller.unregister(source)
-        self._owners = {}
-        for link in self._links.values():
-            self._owners[link.dealer] = link
-            self._owners[link.monitor] = link
-        for subscriber in self._subscribers.values():
-            self._owners[subscriber] = None
-        for source in self._owners:
-            self.poller.register(source, _IN)
-        self.generation += 1
+    def _own(self, link: Link | None, *sources: Socket) -> None:
+        for source in sources:
+            self._owners[source] = link
+            self.waiting.add(source)
 
-
-def _has_something(source: Socket) -> bool:
-    return bool(cast(int, source.getsockopt(_EVENTS)) & _IN)
+    def _disown(self, *sources: Socket) -> None:
+        for source in sources:
+            del self._owners[source]
+            self.waiting.remove(source)
 
 
 Given = str | Iterable[str]  # "HOST:PORT", several with commas between, or several strings

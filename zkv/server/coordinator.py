@@ -6,8 +6,6 @@ import signal
 from random import SystemRandom
 from types import FrameType
 
-import zmq
-
 from zkv.core.node.coordination import Coordination, CoordinatorTurn
 from zkv.core.node.host import LostState
 from zkv.core.node.links import SNAPSHOTS
@@ -17,6 +15,7 @@ from zkv.ids import NodeId
 from zkv.net import drain, sockets
 from zkv.net.clock import now_ms
 from zkv.net.unread import Receivers
+from zkv.net.wait import Wait
 from zkv.server.gauges import process_gauges
 from zkv.server.peers import PeerLinks
 from zkv.server.settings import CoordinatorSettings
@@ -55,9 +54,9 @@ class CoordinatorProcess:
         self._handed_over = False
         self._again = False
         self._wait_ms = 0
-        self._poller = zmq.Poller()
+        self._wait = Wait()
         for source in (self.router, self.publisher, self.store.flusher):
-            self._poller.register(source, zmq.POLLIN)
+            self._wait.add(source)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then let another coordinator lead, if there is one, and stop."""
@@ -76,7 +75,7 @@ class CoordinatorProcess:
         self._close()
 
     def _turn(self) -> None:
-        ready = dict(self._poller.poll(self._wait_ms))
+        ready = self._wait.ready(self._wait_ms)
         asked = drain.drain_router(self.router) if self.router in ready else []
         subscribed = drain.drain(self.publisher) if self.publisher in ready else []
         now = now_ms()
@@ -113,8 +112,10 @@ class CoordinatorProcess:
         self.store.write(turn.effects, now)
         self.store.apply(turn.effects)
         for peer, message in turn.answers:
+            self._wait.sent(self.router)
             self.receivers.send(peer, codec.encode(message))
         for news in turn.broadcasts:
+            self._wait.sent(self.publisher)
             drain.tell(self.publisher, codec.encode(news))
         for event in self.core.events():
             log.info("%s", event)
@@ -159,6 +160,7 @@ class CoordinatorProcess:
     def _close(self) -> None:
         log.info("coordinator %s stops", self.settings.id)
         self.peers.close(clean=True)
+        self._wait.close()
         sockets.close(self.router, clean=True)
         sockets.close(self.publisher, clean=True)
         self.context.term()

@@ -1,11 +1,12 @@
 """A node's link to the coordinators: a DEALER to each, a SUB to each broadcast. The data path never waits for it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import zmq
 
 from zkv.core.cluster.choice import Choice
 from zkv.net import drain, sockets
+from zkv.net.wait import Wait
 
 Source = zmq.Socket[bytes]
 _Made = Callable[[zmq.Context[Source], str], Source]
@@ -14,14 +15,14 @@ _DEAF_AFTER = 40  # answers without any broadcast between them: 10 s, in which t
 
 
 class CoordinatorLink:
-    """Speaks to one coordinator at a time, as `choice` says; keeps its sockets in `poller`.
+    """Speaks to one coordinator at a time, as `choice` says; keeps its sockets in `wait`.
 
     A connection may be half open: it takes what it is given and delivers nothing. So one that is silent is made anew.
     """
 
-    def __init__(self, context: zmq.Context[Source], addresses: Sequence[str], poller: zmq.Poller) -> None:
+    def __init__(self, context: zmq.Context[Source], addresses: Sequence[str], wait: Wait) -> None:
         self._context = context
-        self._poller = poller
+        self._wait = wait
         self.choice = Choice(addresses)
         self._dealers: dict[str, Source] = {}
         self._subscribers: dict[str, Source] = {}
@@ -40,7 +41,7 @@ class CoordinatorLink:
             if address not in self._subscribers:
                 self._connect(self._subscribers, sockets.subscriber, address)
 
-    def drain(self, ready: dict[object, int]) -> tuple[list[tuple[str, bytes]], list[bytes]]:
+    def drain(self, ready: Container[object]) -> tuple[list[tuple[str, bytes]], list[bytes]]:
         """What coordinators said to this node, each with its address, and what they broadcast."""
         said = [
             (address, body)
@@ -67,6 +68,7 @@ class CoordinatorLink:
             self._silent.add(left)
         if address not in self._dealers:
             self._connect(self._dealers, sockets.dealer, address)
+        self._wait.sent(self._dealers[address])
         drain.tell(self._dealers[address], body)
 
     def tend(self) -> list[str]:
@@ -88,10 +90,10 @@ class CoordinatorLink:
         """Connect, in place of the connection that there is."""
         self._disconnect(among, address)
         among[address] = make(self._context, address)
-        self._poller.register(among[address], zmq.POLLIN)
+        self._wait.add(among[address])
 
     def _disconnect(self, among: dict[str, Source], address: str) -> None:
         old = among.pop(address, None)
         if old is not None:
-            self._poller.unregister(old)
+            self._wait.remove(old)
             sockets.close(old, clean=False)

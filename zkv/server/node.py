@@ -11,7 +11,6 @@ from random import SystemRandom
 from types import FrameType
 
 import msgspec
-import zmq
 
 from zkv import limits
 from zkv.core.cluster.frames import Answers, Peers
@@ -28,6 +27,7 @@ from zkv.ids import NodeId
 from zkv.net import drain, sockets
 from zkv.net.clock import now_ms, wall_ms
 from zkv.net.unread import Receivers
+from zkv.net.wait import Wait
 from zkv.server.coordinator_link import CoordinatorLink
 from zkv.server.gauges import Gauges
 from zkv.server.peers import PeerLinks
@@ -65,8 +65,8 @@ class NodeProcess:
         identity = Identity(NodeId(settings.id), folder.incarnation, address, settings.zone, settings.weight)
         self.node = Node(identity, folder.cluster, self.store.engine, SystemRandom(), Timing())
         self.peers = PeerLinks(self.context, identity.node, self.node.links)
-        self._poller = zmq.Poller()
-        self.link = CoordinatorLink(self.context, settings.join, self._poller)
+        self._wait = Wait()
+        self.link = CoordinatorLink(self.context, settings.join, self._wait)
         self.gauges = Gauges(self.node.service, self.store, self.receivers)
         self.node.gauges = self.gauges.figures
         self.node.crowded = self.receivers.crowded
@@ -78,7 +78,7 @@ class NodeProcess:
         self._chores_at_ms = 0
         self._busy_at_ms = 0
         for source in (self.router, self.store.flusher):
-            self._poller.register(source, zmq.POLLIN)
+            self._wait.add(source)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then hand leadership over and stop."""
@@ -98,7 +98,7 @@ class NodeProcess:
 
     def turn(self) -> None:
         """One turn: drain, tick, hand over, do."""
-        ready = dict(self._poller.poll(self._wait_ms))
+        ready = self._wait.ready(self._wait_ms)
         clients = drain.drain_router(self.router) if self.router in ready else []
         from_coordinator, broadcasts = self.link.drain(ready)
         now = now_ms()  # after the last message was received (rule 8)
@@ -205,6 +205,7 @@ class NodeProcess:
             return
         self.gauges.answered += 1
         self.gauges.answered_bytes += len(body)
+        self._wait.sent(self.router)
         self.receivers.send(peer, body)
 
     def _follow_map(self) -> None:
@@ -236,6 +237,7 @@ class NodeProcess:
         """Give everything back; the engine is flushed."""
         log.info("node %s stops", self.settings.id)
         self.peers.close(clean=True)
+        self._wait.close()
         self.link.close()
         sockets.close(self.router, clean=True)
         self.context.term()

@@ -31,6 +31,7 @@ from zkv.net.wait import Wait
 from zkv.server.coordinator_link import CoordinatorLink
 from zkv.server.gauges import Gauges
 from zkv.server.peers import PeerLinks
+from zkv.server.rest import Rest
 from zkv.server.settings import NodeSettings
 from zkv.server.store import REJOIN, Store
 from zkv.wire import codec
@@ -67,6 +68,7 @@ class NodeProcess:
         self.peers = PeerLinks(self.context, identity.node, self.node.links)
         self._wait = Wait()
         self.link = CoordinatorLink(self.context, settings.join, self._wait)
+        self._rest = Rest(self.node.transfers)
         self.gauges = Gauges(self.node.service, self.store, self.receivers)
         self.node.gauges = self.gauges.figures
         self.node.crowded = self.receivers.crowded
@@ -99,6 +101,7 @@ class NodeProcess:
     def turn(self) -> None:
         """One turn: drain, tick, hand over, do."""
         ready = self._wait.ready(self._wait_ms)
+        self._rest.begin()
         clients = drain.drain_router(self.router) if self.router in ready else []
         from_coordinator, broadcasts = self.link.drain(ready)
         now = now_ms()  # after the last message was received (rule 8)
@@ -128,6 +131,7 @@ class NodeProcess:
             node.idle(busy=True)
         elif not ready and not self._again:
             self._again = node.idle()
+        self._rest.end()
         self._wait_ms = self._pause_ms(now, idle=not ready)
 
     def _chores(self, now: int) -> None:

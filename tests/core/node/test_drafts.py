@@ -256,6 +256,19 @@ def test_a_receiver_whose_engine_is_behind_credits_nothing_until_it_is_not(broke
     broken.install()
 
 
+@pytest.mark.parametrize("end", ["sender", "receiver"])
+def test_while_either_end_rests_little_comes(broken: Broken, end: str) -> None:
+    resting = broken.machines[broken.receiver if end == "receiver" else broken.sender].node
+    resting.transfers.pace.resting = True
+    broken.pass_ms(300)
+    had = broken.rows_here()
+    broken.pass_ms(300)
+    assert broken.rows_here() == had < ROWS
+    assert resting.transfers.busy
+    resting.transfers.pace.resting = False
+    broken.install()
+
+
 def test_a_credit_that_waits_for_the_engine_is_told_again_before_the_sender_gives_up(broken: Broken) -> None:
     broken.member.node.transfers.behind = True
     broken.run(lambda: broken.rows_here() == ROWS or not broken.member.node.transfers.busy)

@@ -41,6 +41,7 @@ class Transfers(Generic[M]):
         """`size_of`: a shard's bytes; -1: not known. `protocol_of`: a node's; 0: not stated."""
         self.pace = Pace(turn_bytes=limits.SNAPSHOT_TURN_BYTES)
         self.behind = False  # the engine here is: what comes is written, and credited only when it is not any more
+        self.worked = False  # chunks were cut or taken since its owner last set it back
         self._host = host
         self._size_of = size_of
         self._protocol_of = protocol_of
@@ -119,9 +120,9 @@ class Transfers(Generic[M]):
                 self._leave(replica)
             elif credit is not None:
                 self._answer(incoming, credit)
-            elif replica in self._uncredited and not self.behind:
+            elif replica in self._uncredited and not self._is_slow:
                 self._answer(incoming, incoming.credit())
-        if not self.behind:
+        if not self._is_slow:
             self._uncredited.clear()
 
     def receiving(self) -> Iterable[ReplicaId]:
@@ -132,6 +133,11 @@ class Transfers(Generic[M]):
     def busy(self) -> bool:
         """Whether any stream is on its way."""
         return bool(self._wanted or self._outgoing or self._incoming)
+
+    @property
+    def _is_slow(self) -> bool:
+        """Whether what comes is credited later."""
+        return self.behind or self.pace.resting
 
     def receive(self, message: SnapshotMessage) -> None:
         """One message of a stream, already known to be meant for this incarnation."""
@@ -278,6 +284,7 @@ class Transfers(Generic[M]):
             self._answer(incoming, incoming.credit(digest.number))
 
     def _on_chunk(self, chunk: SnapshotChunk) -> None:
+        self.worked = True
         incoming = self._taker(chunk)
         if incoming is None:
             return
@@ -291,7 +298,7 @@ class Transfers(Generic[M]):
             self._host.drafts.used(chunk.target, self._host.now_ms)
             if incoming.complete:
                 self._go_live(incoming)
-            elif self.behind:
+            elif self._is_slow:
                 self._uncredited.add(chunk.target)
             else:
                 self._answer(incoming, incoming.credit())
@@ -361,6 +368,7 @@ class Transfers(Generic[M]):
                 self._host.send(member, message)
 
     def _bulk(self, member: Member, message: SnapshotMessage) -> None:
+        self.worked = True
         if isinstance(message, SnapshotOffer) and self._merging[message.stream] != MergeState():
             message = MergedOffer(message, self._merging[message.stream])
         self._host.effects.bulk.setdefault((member.node, member.incarnation), []).append(message)

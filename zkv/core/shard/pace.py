@@ -16,6 +16,7 @@ class Pace:
 
     def __init__(self, *, turn_bytes: int = 0) -> None:
         self.bytes_per_s = 0  # 0: as fast as it goes
+        self.resting = False  # nothing goes for now: the node has others to serve
         self._turn_bytes = self._turn_left = turn_bytes
         self._left = 0.0
         self._now_ms = 0
@@ -31,7 +32,8 @@ class Pace:
     @property
     def is_open(self) -> bool:
         """Whether a chunk may go now."""
-        return (not self.bytes_per_s or self._left > 0) and (not self._turn_bytes or self._turn_left > 0)
+        has_turn = not self._turn_bytes or self._turn_left > 0
+        return not self.resting and has_turn and (not self.bytes_per_s or self._left > 0)
 
     def spend(self, size: int) -> None:
         """So many bytes go."""

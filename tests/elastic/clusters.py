@@ -1,16 +1,19 @@
 """What the runs ask of a cluster's map and figures."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+
+import zmq
 
 import zkv
 from zkv.core.cluster.mapstate import ShardMap
+from zkv.core.cluster.shardmap import MapDelta
 from zkv.core.routing import admin
 from zkv.core.routing.admin import Figures
 from zkv.core.shard.descriptor import ShardInfo
 from zkv.ids import ReplicaId, ShardId
-from zkv.testing import Cluster
+from zkv.wire import codec
 
 BATCH = 500  # rows that are asked for at once
 
@@ -75,46 +78,55 @@ def bytes_of_nodes(client: zkv.Client) -> dict[str, int]:
     return found
 
 
+@contextmanager
+def subscribed(addresses: Iterable[str]) -> Iterator[list[MapDelta]]:
+    """All changes of the map that any coordinator broadcasts, in the order in which they come."""
+    deltas: list[MapDelta] = []
+    stopping = threading.Event()
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
+    socket.setsockopt(zmq.RCVTIMEO, 100)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.RECONNECT_IVL, 20)
+    socket.subscribe(b"")
+    for address in addresses:
+        socket.connect(f"tcp://{address}")
+
+    def listen() -> None:
+        while not stopping.is_set():
+            try:
+                body = socket.recv_multipart()[-1]
+            except zmq.Again:
+                continue
+            message = codec.decode_broadcast(body)
+            if isinstance(message, MapDelta):
+                deltas.append(message)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        yield deltas
+    finally:
+        stopping.set()
+        thread.join()
+        socket.close()
+
+
 class Arrivals:
-    """Replicas that were not there when the watch began, and what had to be copied for them."""
+    """Replicas that were not there at the first of some changes of the map, and what had to be copied for them."""
 
-    def __init__(self, client: zkv.Client) -> None:
-        self._known = _replicas(client)
-        self._came: dict[ReplicaId, ShardId] = {}
-
-    def look(self, client: zkv.Client) -> None:
-        """Note who has come."""
-        self._came |= {own: shard for own, shard in _replicas(client).items() if own not in self._known}
+    def __init__(self, client: zkv.Client, deltas: list[MapDelta]) -> None:
+        self._known = _replicas(client.shard_map().shards)
+        self._deltas = deltas
 
     def bytes(self, client: zkv.Client) -> int:
         """Of all that came."""
         sizes = bytes_of_shards(client)
-        return sum(sizes.get(shard, 0) for shard in self._came.values())
+        seen = [info for delta in list(self._deltas) for info in delta.shards]
+        came = _replicas([*seen, *client.shard_map().shards])
+        return sum(sizes.get(shard, 0) for own, shard in came.items() if own not in self._known)
 
 
-@contextmanager
-def watched_arrivals(cluster: Cluster) -> Iterator[Arrivals]:
-    """Look at every change of the map, nearly, in a thread of its own."""
-    stopping = threading.Event()
-    with cluster.client(timeout_s=30.0) as client:
-        arrivals = Arrivals(client)
-
-        def look() -> None:
-            while not stopping.wait(0.02):
-                arrivals.look(client)
-
-        thread = threading.Thread(target=look)
-        thread.start()
-        try:
-            yield arrivals
-        finally:
-            stopping.set()
-            thread.join()
-
-
-def _replicas(client: zkv.Client) -> dict[ReplicaId, ShardId]:
+def _replicas(shards: Iterable[ShardInfo]) -> dict[ReplicaId, ShardId]:
     return {
-        member.replica: info.shard
-        for info in client.shard_map().shards
-        for member in (*info.membership.voters, *info.membership.learners)
+        member.replica: info.shard for info in shards for member in (*info.membership.voters, *info.membership.learners)
     }

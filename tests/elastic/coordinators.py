@@ -9,58 +9,20 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import cycle, pairwise
 from pathlib import Path
 from random import Random
 
-import zmq
-
 import zkv
 from tests.cluster.waits import wait_until
-from tests.elastic.clusters import at_rest, held, leading, order
+from tests.elastic.clusters import at_rest, held, leading, order, subscribed
 from tests.elastic.points import Points
 from tests.elastic.watched import Watched
 from zkv.chaos.keys import PARTINGS, RANGE
-from zkv.core.cluster.shardmap import MapDelta
 from zkv.testing import Cluster
-from zkv.wire import codec
 
 _SPARE = "node4"
 _TRIES = 10
-
-
-@contextmanager
-def subscribed(addresses: list[str]) -> Iterator[list[int]]:
-    """The versions of all changes of the map that any coordinator broadcasts, in the order in which they come."""
-    versions: list[int] = []
-    stopping = threading.Event()
-    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
-    socket.setsockopt(zmq.RCVTIMEO, 100)
-    socket.setsockopt(zmq.RCVHWM, 0)
-    socket.setsockopt(zmq.RECONNECT_IVL, 20)
-    socket.subscribe(b"")
-    for address in addresses:
-        socket.connect(f"tcp://{address}")
-
-    def listen() -> None:
-        while not stopping.is_set():
-            try:
-                body = socket.recv_multipart()[-1]
-            except zmq.Again:
-                continue
-            message = codec.decode_broadcast(body)
-            if isinstance(message, MapDelta):
-                versions.append(message.version)
-
-    thread = threading.Thread(target=listen)
-    thread.start()
-    try:
-        yield versions
-    finally:
-        stopping.set()
-        thread.join()
-        socket.close()
 
 
 def insist(request: Callable[[], None]) -> None:
@@ -143,7 +105,7 @@ def main() -> int:
         tempfile.TemporaryDirectory() as folder,
         Cluster(nodes=3, coordinators=3) as cluster,
         cluster.client(timeout_s=20) as client,
-        subscribed(list(client.shard_map().publishers)) as versions,
+        subscribed(client.shard_map().publishers) as deltas,
     ):
         with Watched(cluster, Path(folder) / "load", rate_per_s=args.rate) as load:
             first = client.shard_map().version
@@ -162,7 +124,7 @@ def main() -> int:
         points.say(f"{len(load.calls):,} operations; the map went from version {first} to {last}")
         points.at_most("requests that failed", load.failed(), 0)
         points.none("wrong in the history", load.wrong())
-        heard = [version for version in versions if first < version <= last]
+        heard = [delta.version for delta in deltas if first < delta.version <= last]
         points.at_most("versions that nobody broadcast", last - first - len(set(heard)), 0)
         points.at_most("steps back in what was broadcast", sum(b < a for a, b in pairwise(heard)), 0)
     return points.status()

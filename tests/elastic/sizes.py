@@ -11,7 +11,7 @@ from pathlib import Path
 
 import zkv
 from tests.cluster.waits import wait_until
-from tests.elastic.clusters import Arrivals, at_rest, bytes_of_shards, fill, held, order, watched_arrivals
+from tests.elastic.clusters import Arrivals, at_rest, bytes_of_shards, fill, held, order, subscribed
 from tests.elastic.points import Points
 from tests.elastic.watched import Watched
 from zkv.chaos.history_file import now_ns
@@ -62,7 +62,8 @@ def main() -> int:
             time.sleep(QUIET_S)  # so long is what the figure is of
             begin_ns = now_ns()
             for what, change in (("three nodes more", grow), ("three nodes less", shrink)):
-                with watched_arrivals(cluster) as arrivals:
+                with subscribed(client.shard_map().publishers) as deltas:
+                    arrivals = Arrivals(client, deltas)
                     began = time.monotonic()
                     change(cluster, client)
                     points.say(f"{what}: {time.monotonic() - began:.1f} s")

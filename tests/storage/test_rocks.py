@@ -1,5 +1,6 @@
 """What the RocksDB engine must not cost, however much it holds."""
 
+import os
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -32,3 +33,13 @@ def test_a_get_reads_a_few_blocks_also_when_the_rows_are_far_more_than_the_cache
         for key in keys[:: ROWS // GETS]:
             assert engine.get(key) == VALUE
         assert (bytes_read() - before) / GETS < GET_BYTES_MAX
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="this system has no such priority")
+def test_compactions_run_when_nobody_else_wants_the_processor(tmp_path: Path) -> None:
+    with closing(RocksEngine(tmp_path / "rows")):
+        compactions = [
+            task for task in Path("/proc/self/task").iterdir() if (task / "comm").read_text() == "rocksdb:low\n"
+        ]
+        assert compactions, "RocksDB has another name for these threads now"
+        assert {os.sched_getscheduler(int(task.name)) for task in compactions} == {os.SCHED_IDLE}

@@ -77,6 +77,7 @@ class PowerDisk(Disk):
         self._grave = folder.with_name(folder.name + ".grave")
         self._bytes: dict[int, Bytes] = {}  # by inode
         self._names: dict[str, int] = {}  # certain
+        self._open: set[int] = set()
         for path in folder.glob("*"):
             inode = path.stat().st_ino
             self._names[path.name] = inode
@@ -93,7 +94,12 @@ class PowerDisk(Disk):
         del self._names[path.name]
 
     def leave(self, target: Path, how: str, names: str) -> None:
-        """Fill `target` with what a power cut now leaves: `how` says of bytes, `names` of names what stayed."""
+        """Fill `target` with what a power cut now leaves: `how` says of bytes, `names` of names what stayed.
+
+        Who used this disk has ended by that: its files are closed.
+        """
+        for file in [*self._open]:
+            self.close(file)
         target.mkdir()
         now = {path.name: path.stat().st_ino for path in self._folder.glob("*")}
         for name, inode in NAMES[names](self._names, now).items():
@@ -102,8 +108,18 @@ class PowerDisk(Disk):
     def create(self, path: Path) -> int:
         self._count("create")
         file = super().create(path)
+        self._open.add(file)
         self._bytes[os.fstat(file).st_ino] = Bytes()
         return file
+
+    def open(self, path: Path) -> int:
+        file = super().open(path)
+        self._open.add(file)
+        return file
+
+    def close(self, file: int) -> None:
+        self._open.discard(file)
+        super().close(file)
 
     def allocate(self, file: int, size: int) -> None:
         self._count("allocate")

@@ -147,8 +147,8 @@ def _fault(error: Exception) -> StorageError:
 def _let_compactions_wait() -> None:
     """Where the system can, compactions run when nobody else wants the processor.
 
-    RocksDB's own low priority (nice 19) is not enough: whoever wakes waits for the rest of the slice (3 ms) of what runs,
-    and a put is a chain of wake-ups. Who runs idle is displaced at once.
+    RocksDB's own low priority (nice 19) is not enough: whoever wakes waits for the rest of the slice (3 ms) of what
+    runs, and a put is a chain of wake-ups. Who runs idle is displaced at once.
     """
     if not hasattr(os, "SCHED_IDLE"):
         return
